@@ -1,0 +1,1 @@
+"""Whatever takes a seat: simple, searching, learned and human players, and the crew."""

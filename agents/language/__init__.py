@@ -1,0 +1,1 @@
+"""Agents that speak: language models and the engines that generate for them."""

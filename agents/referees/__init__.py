@@ -1,0 +1,1 @@
+"""Crew that runs programs or checks answers: sandbox, tests, verifiers."""

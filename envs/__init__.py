@@ -1,0 +1,1 @@
+"""Every game: rules, and nothing else."""

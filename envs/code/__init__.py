@@ -1,0 +1,1 @@
+"""Games whose moves are programs or tool calls."""

@@ -1,0 +1,1 @@
+"""The ways out: PettingZoo, Gymnasium, vectors of games, text."""

@@ -1,0 +1,1 @@
+"""Games whose moves are text."""

@@ -1,0 +1,1 @@
+"""Games in which language models and neural networks play each other, learn, and are judged."""

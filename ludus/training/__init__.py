@@ -1,0 +1,1 @@
+"""Learning from play: credit, objectives, learners and runs."""
