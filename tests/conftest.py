@@ -1,0 +1,48 @@
+"""What every test process needs: one thread each, and a word about the sandbox."""
+
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+# Two test processes share the cores, so each computes on one thread. Set before numpy, torch or numba start.
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# No test may reach for the network, not even to look for a newer file.
+for _variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
+    os.environ.setdefault(_variable, "1")
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+
+NO_BWRAP = "bubblewrap (bwrap) cannot isolate a program here; install it with: apt-get install bubblewrap"
+
+
+@functools.cache
+def bwrap_works() -> bool:
+    """Whether bubblewrap is installed and the kernel lets it make its namespaces."""
+    if shutil.which("bwrap") is None:
+        return False
+    command = ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--die-with-parent", "true"]
+    return subprocess.run(command, capture_output=True, check=False, timeout=20).returncode == 0
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("bwrap") and not bwrap_works():
+        pytest.skip(NO_BWRAP)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Where isolation is demanded, a test skipped for lack of it has failed."""
+    report = yield
+    if report.skipped and os.environ.get("LUDUS_REQUIRE_BWRAP") == "1":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if "bwrap" in reason or "bubblewrap" in reason:
+            report.outcome = "failed"
+            report.longrepr = f"LUDUS_REQUIRE_BWRAP=1, yet: {reason}"
+    return report
