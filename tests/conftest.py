@@ -36,13 +36,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(NO_BWRAP)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Where isolation is demanded, a test skipped for lack of it has failed."""
-    report = yield
+def demand_isolation(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Where isolation is demanded, what is skipped for lack of it has failed."""
     if report.skipped and os.environ.get("LUDUS_REQUIRE_BWRAP") == "1":
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if "bwrap" in reason or "bubblewrap" in reason:
             report.outcome = "failed"
             report.longrepr = f"LUDUS_REQUIRE_BWRAP=1, yet: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    demand_isolation(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    report = yield
+    demand_isolation(report)
     return report
