@@ -1,0 +1,386 @@
+"""The ledger: decisions as columns.
+
+`Ledger.of(episodes)` and the array collector of `ludus.training` fill the same columns, so that
+every estimator and objective is written once. A ledger has two levels: *decisions*, and *tokens*,
+which lie end to end; decision n owns tokens offset[n] : offset[n] + length[n].
+
+Three log-probabilities are kept apart: `rollout`, as the engine reported it when it sampled;
+`old`, recomputed by the policy before the first update of a batch; and the current one, which
+changes with every update, carries a gradient and is therefore found in `Scores` only.
+
+Shape letters: N decisions, M tokens in all, T tokens of the longest decision, R reward columns,
+A moves or legal replies, F features, S sequences (the decisions of one seat in one episode).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ludus.core.episode import Episode, Step
+from ludus.core.game import Forfeit, Seat, role_of
+from ludus.core.policy import Prompts, Replies, Rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ledger:
+    """Decisions as columns. Rows of one (episode, seat) are contiguous and ordered.
+
+    Names are kept as whole numbers into the tuple of the same name in the plural.
+
+    Attributes:
+        episode: (N,) int64, which episode of this ledger.
+        sequence: (N,) int64, numbers the (episode, seat) pairs: 0, 1, ... in order of rows.
+        game, seat, role, policy, group, source: (N,) int32.
+        version: (N,) int64, of the policy when it decided; -1 for an agent that does not learn.
+        order: (N,) int64, place of the decision among all of its episode.
+        rewards: (N, R) float64, earned from this decision until the seat's next one.
+        early: (N,) float64, earned before the seat's first decision; on that decision's row only.
+        values: (N,) float64, the seat's own estimate when it decided; NaN if it made none.
+        next_values: (N,) float64, the estimate at its next decision; 0 where the game ended
+            before; where it was cut, the estimate of what was still to come.
+        ended: (N,) bool, the seat's last decision of a game that came to its end.
+        cut: (N,) bool, the seat's last decision before a limit.
+        weight: (N,) float64, how much the decision counts in learning.
+        offset, length: (N,) int64, its tokens; length 0 for agents that leave none.
+        ids: (M,) int64 tokens.
+        sampled: (M,) bool, False on forced tokens.
+        rollout: (M,) float32 log-probability when sampled.
+        old: (M,) float32 log-probability at the start of a batch; NaN until it is recomputed.
+        prompts: as in `Rows`.
+        legal: (N, A) bool or None.
+        replies: as in `Rows`.
+        columns: names of the reward columns; the first is "game".
+    """
+
+    episode: NDArray[np.int64]
+    sequence: NDArray[np.int64]
+    game: NDArray[np.int32]
+    seat: NDArray[np.int32]
+    role: NDArray[np.int32]
+    policy: NDArray[np.int32]
+    group: NDArray[np.int32]
+    source: NDArray[np.int32]
+    version: NDArray[np.int64]
+    order: NDArray[np.int64]
+    rewards: NDArray[np.float64]
+    early: NDArray[np.float64]
+    values: NDArray[np.float64]
+    next_values: NDArray[np.float64]
+    ended: NDArray[np.bool_]
+    cut: NDArray[np.bool_]
+    weight: NDArray[np.float64]
+    offset: NDArray[np.int64]
+    length: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    sampled: NDArray[np.bool_]
+    rollout: NDArray[np.float32]
+    old: NDArray[np.float32]
+    prompts: Prompts
+    legal: NDArray[np.bool_] | None
+    replies: tuple[Replies | None, ...] | None
+    games: tuple[str, ...]
+    seats: tuple[Seat, ...]
+    roles: tuple[str, ...]
+    policies: tuple[str, ...]
+    groups: tuple[str, ...]
+    sources: tuple[str, ...] = ("fresh",)
+    columns: tuple[str, ...] = ("game",)
+
+    def __post_init__(self) -> None:
+        n = len(self.episode)
+        short = [name for name in _PER_ROW if len(getattr(self, name)) != n]
+        if short or len(self.prompts) != n:
+            raise ValueError(
+                f"a ledger of {n} decisions has columns of other lengths: {short or ['prompts']}"
+            )
+        if np.any(np.diff(self.sequence) < 0):
+            raise ValueError("rows of one (episode, seat) must be contiguous and in order")
+
+    def __len__(self) -> int:
+        return len(self.episode)
+
+    @staticmethod
+    def of(episodes: Iterable[Episode], *, source: str = "fresh") -> Ledger:
+        """The decisions of all players in episodes.
+
+        Left out are crew, seats that were never asked, seats whose machinery failed, and episodes
+        that ended in an error. Illegal replies stay: what they cost is to be learned from.
+        """
+        return _Writer(source).write(episodes)
+
+    @property
+    def reward(self) -> NDArray[np.float64]:
+        """(N,) the sum over reward columns."""
+        return np.asarray(self.rewards.sum(1), np.float64)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """(S,) the first row of each sequence."""
+        if not len(self):
+            return np.zeros(0, np.int64)
+        return np.flatnonzero(np.r_[True, np.diff(self.sequence) != 0]).astype(np.int64)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(S,) decisions of each sequence."""
+        return np.diff(np.r_[self.starts, len(self)]).astype(np.int64)
+
+    @property
+    def returns(self) -> NDArray[np.float64]:
+        """(S,) all that each seat earned, including what came before its first decision."""
+        if not len(self):
+            return np.zeros(0)
+        return np.asarray(np.add.reduceat(self.reward + self.early, self.starts))
+
+    def spread(self, per_sequence: NDArray[Any]) -> NDArray[Any]:
+        """One number for each sequence (S,) as one for each of its decisions (N,)."""
+        return np.repeat(per_sequence, self.lengths)
+
+    def take(self, rows: NDArray[Any]) -> Ledger:
+        """The ledger of some rows (a mask or ascending indices); tokens are packed anew."""
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.asarray(rows, np.int64)
+        length = self.length[index]
+        tokens = _ranges(self.offset[index], length)
+        columns = {name: getattr(self, name)[index] for name in _PER_ROW if name not in ("offset", "length")}
+        columns["sequence"] = _renumbered(columns["sequence"])
+        return dataclasses.replace(
+            self, **columns,
+            offset=np.r_[0, np.cumsum(length)[:-1]].astype(np.int64) if len(index) else np.zeros(0, np.int64),
+            length=length,
+            **{name: getattr(self, name)[tokens] for name in _PER_TOKEN},
+            prompts=_pick(self.prompts, index),
+            legal=None if self.legal is None else self.legal[index],
+            replies=None if self.replies is None else tuple(self.replies[i] for i in index),
+        )  # fmt: skip
+
+    def rows(self, rows: NDArray[np.int64] | None = None) -> Rows:
+        """Decisions, all or some, in the padded form that a policy scores."""
+        index = np.arange(len(self)) if rows is None else np.asarray(rows, np.int64)
+        return Rows(
+            prompts=_pick(self.prompts, index),
+            ids=self.padded(self.ids, index),
+            mask=self.padded(np.ones(len(self.ids), np.bool_), index),
+            sampled=self.padded(self.sampled, index),
+            legal=None if self.legal is None else self.legal[index],
+            replies=None if self.replies is None else tuple(self.replies[i] for i in index),
+            sequence=self.sequence[index],
+        )
+
+    def padded(self, tokens: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+        """A token column (M,) as (len(rows), T), zero where there is no token."""
+        length = self.length[rows]
+        width = int(length.max(initial=1))
+        out = np.zeros((len(rows), width), tokens.dtype)
+        out[np.arange(width) < length[:, None]] = tokens[_ranges(self.offset[rows], length)]
+        return out
+
+    def with_rewards(self, name: str, column: NDArray[np.float64]) -> Ledger:
+        """The same decisions with one more reward column (N,); nothing is overwritten."""
+        rewards = np.concatenate([self.rewards, column[:, None]], 1)
+        return dataclasses.replace(self, rewards=rewards, columns=(*self.columns, name))
+
+
+_PER_ROW = (
+    "episode", "sequence", "game", "seat", "role", "policy", "group", "source", "version", "order", "rewards", "early",
+    "values", "next_values", "ended", "cut", "weight", "offset", "length",
+)  # fmt: skip
+_PER_TOKEN = ("ids", "sampled", "rollout", "old")
+_NAMED = {
+    "game": "games",
+    "seat": "seats",
+    "role": "roles",
+    "policy": "policies",
+    "group": "groups",
+    "source": "sources",
+}
+
+
+def join(ledgers: Sequence[Ledger]) -> Ledger:
+    """One ledger of several, in their order; episodes and sequences are numbered on.
+
+    Raises:
+        ValueError: no ledger is given, or their reward columns or prompts are of different kinds.
+    """
+    if not ledgers:
+        raise ValueError("join needs at least one ledger")
+    if len(ledgers) == 1:
+        return ledgers[0]
+    if len({x.columns for x in ledgers}) > 1:
+        raise ValueError(f"ledgers with different reward columns: {sorted({x.columns for x in ledgers})}")
+    columns: dict[str, Any] = {}
+    for name, plural in _NAMED.items():
+        columns[name], columns[plural] = _merged(
+            [getattr(x, name) for x in ledgers], [getattr(x, plural) for x in ledgers]
+        )
+    for name in ("episode", "sequence"):
+        ends = np.cumsum([0, *(int(getattr(x, name).max(initial=-1)) + 1 for x in ledgers)])
+        columns[name] = np.concatenate(
+            [getattr(x, name) + end for x, end in zip(ledgers, ends[:-1], strict=True)]
+        )
+    ends = np.cumsum([0, *(len(x.ids) for x in ledgers)])
+    columns["offset"] = np.concatenate([x.offset + end for x, end in zip(ledgers, ends[:-1], strict=True)])
+    for name in (*_PER_ROW, *_PER_TOKEN):
+        if name not in columns:
+            columns[name] = np.concatenate([getattr(x, name) for x in ledgers])
+    return Ledger(
+        **columns,
+        prompts=_stacked([prompt for x in ledgers for prompt in x.prompts]),
+        legal=_stacked_legal([x.legal for x in ledgers]),
+        replies=_all_replies(ledgers),
+        columns=ledgers[0].columns,
+    )
+
+
+def _all_replies(ledgers: Sequence[Ledger]) -> tuple[Replies | None, ...] | None:
+    if all(x.replies is None for x in ledgers):
+        return None
+    return tuple(
+        reply for x in ledgers for reply in (x.replies if x.replies is not None else (None,) * len(x))
+    )
+
+
+def _merged(codes: list[Any], names: list[tuple[str, ...]]) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    table = {name: i for i, name in enumerate(dict.fromkeys(n for group in names for n in group))}
+    maps = [np.array([table[n] for n in group], np.int32) for group in names]
+    return np.concatenate([m[c] if len(m) else c for m, c in zip(maps, codes, strict=True)]), tuple(table)
+
+
+def _ranges(offset: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
+    """offset[0], offset[0] + 1, ... (length[0] of them), then the same for each next entry."""
+    before = np.cumsum(length) - length
+    return np.asarray(np.arange(int(length.sum())) + np.repeat(offset - before, length), np.int64)
+
+
+def _renumbered(sequence: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.unique(sequence, return_inverse=True)[1].astype(np.int64)
+
+
+def _pick(prompts: Prompts, index: NDArray[np.int64]) -> Prompts:
+    return prompts[index] if isinstance(prompts, np.ndarray) else tuple(prompts[i] for i in index)
+
+
+def _stacked(prompts: Sequence[NDArray[Any]]) -> Prompts:
+    """(N, *F) if all prompts are features of one shape, else the tuple of them."""
+    if prompts and len({(p.shape, p.dtype) for p in prompts}) == 1 and prompts[0].dtype != np.int64:
+        return np.stack(prompts)
+    return tuple(prompts)
+
+
+def _stacked_legal(masks: Sequence[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
+    """(N, A), A that of the widest; rows without a mask allow everything."""
+    known = [m for m in masks if m is not None]
+    if not known or len(known) != len(masks):
+        return None
+    width = max(m.shape[-1] for m in known)
+    return np.concatenate([np.pad(m, ((0, 0), (0, width - m.shape[-1]))) for m in known])
+
+
+# -------------------------------------------------------------------------- from episodes to rows
+class _Writer:
+    """Collects the decisions of episodes, then turns the lists into columns."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.names: dict[str, dict[str, int]] = {plural: {} for plural in _NAMED.values()}
+        self.names["sources"][source] = 0
+        self.columns: dict[str, list[Any]] = {name: [] for name in _PER_ROW}
+        self.steps: list[Step] = []
+        self.sequences = 0
+
+    def write(self, episodes: Iterable[Episode]) -> Ledger:
+        for number, episode in enumerate(episodes):
+            if episode.end == "error":
+                continue
+            failed = {step.seat for step in episode.steps if _failed(step)}
+            for seat in episode.returns:
+                if seat not in failed:
+                    self._sequence(number, episode, seat)
+        return self._ledger()
+
+    def _sequence(self, number: int, episode: Episode, seat: Seat) -> None:
+        mine = [(order, step) for order, step in enumerate(episode.steps) if step.seat == seat]
+        group = episode.match.group or f"seed {episode.match.seed}"
+        for place, (order, step) in enumerate(mine):
+            last = place == len(mine) - 1
+            tokens = step.tokens
+            following = None if last else mine[place + 1][1].value
+            row = {
+                "episode": number, "sequence": self.sequences, "game": self._code("games", episode.game),
+                "seat": self._code("seats", seat), "role": self._code("roles", role_of(seat)),
+                "policy": self._code("policies", tokens.policy if tokens else episode.lineup[seat]),
+                "group": self._code("groups", group), "source": 0, "version": tokens.version if tokens else -1,
+                "order": order, "rewards": step.reward, "early": 0.0 if place else episode.early.get(seat, 0.0),
+                "values": np.nan if step.value is None else step.value,
+                "next_values": _next_value(episode, seat, following, last=last),
+                "ended": last and episode.end != "cut", "cut": last and episode.end == "cut", "weight": 1.0,
+            }  # fmt: skip
+            for name, value in row.items():
+                self.columns[name].append(value)
+            self.steps.append(step)
+        self.sequences += bool(mine)
+
+    def _code(self, plural: str, name: str) -> int:
+        return self.names[plural].setdefault(name, len(self.names[plural]))
+
+    def _ledger(self) -> Ledger:
+        kinds: dict[str, Any] = dict.fromkeys(_NAMED, np.int32)
+        kinds |= dict.fromkeys(("episode", "sequence", "version", "order"), np.int64)
+        kinds |= dict.fromkeys(("ended", "cut"), np.bool_)
+        columns: dict[str, Any] = {
+            name: np.array(values, kinds.get(name, np.float64))
+            for name, values in self.columns.items()
+            if name not in ("offset", "length")
+        }
+        columns["rewards"] = columns["rewards"][:, None]
+        columns |= {plural: tuple(table) for plural, table in self.names.items()}
+        length = np.array([0 if s.tokens is None else len(s.tokens.ids) for s in self.steps], np.int64)
+        rollout = self._tokens("logprobs", np.float32)
+        masks = [
+            None if s.tokens is None or s.tokens.legal is None else s.tokens.legal[None] for s in self.steps
+        ]
+        replies = tuple(None if s.tokens is None else s.tokens.replies for s in self.steps)
+        return Ledger(
+            **columns,
+            offset=(np.cumsum(length) - length).astype(np.int64),
+            length=length,
+            ids=self._tokens("ids", np.int64),
+            sampled=self._tokens("sampled", np.bool_),
+            rollout=rollout,
+            old=np.full(len(rollout), np.nan, np.float32),
+            prompts=self._prompts(),
+            legal=self._legal(masks),
+            replies=None if all(r is None for r in replies) else replies,
+        )
+
+    def _tokens(self, name: str, kind: Any) -> NDArray[Any]:
+        parts = [np.asarray(getattr(s.tokens, name), kind) for s in self.steps if s.tokens is not None]
+        return np.concatenate(parts) if parts else np.zeros(0, kind)
+
+    def _prompts(self) -> Prompts:
+        """Decisions that left no tokens borrow the kind of prompt of those that did."""
+        some = next((s.tokens.prompt for s in self.steps if s.tokens is not None), np.zeros(0, np.int64))
+        blank = np.zeros(0, np.int64) if some.dtype == np.int64 else np.zeros_like(some)
+        return _stacked([blank if s.tokens is None else s.tokens.prompt for s in self.steps])
+
+    def _legal(self, masks: list[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
+        some = next((m for m in masks if m is not None), None)
+        if some is None:
+            return None
+        return _stacked_legal([np.ones_like(some) if m is None else m for m in masks])
+
+
+def _failed(step: Step) -> bool:
+    """Machinery broke at this step, and the seat forfeited by it; see `ludus.core.play`."""
+    return isinstance(step.move, Forfeit) and step.move.reason.startswith("failed: ")
+
+
+def _next_value(episode: Episode, seat: Seat, following: float | None, *, last: bool) -> float:
+    if not last:
+        return np.nan if following is None else following
+    return episode.bootstrap.get(seat, np.nan) if episode.end == "cut" else 0.0
