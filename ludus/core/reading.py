@@ -1,0 +1,191 @@
+"""Replies and moves: how prose becomes a move, how a move is written, and what a seat is told about both.
+
+Every reader of replies uses these functions (language agents, the text door, the text spaces of the other
+doors), so that one reply means one move everywhere. Reasoning is cut off by whoever asked for it; what comes
+in here is the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+from ludus.core.agent import Reading
+from ludus.core.game import Choice, Forfeit, Form, Move, Options
+
+_BRACKETS = re.compile(r"\[([^\[\]]*)\]")
+_WORDS = re.compile(r"[^\W_]+")
+_FENCE = re.compile(r"```(?:json)?\s*\n?(.*?)```", re.DOTALL | re.IGNORECASE)
+
+
+class Read(NamedTuple):
+    """What a reply was read as.
+
+    `how` is "exact" (the reply as it should be), "normalised" (the move found in it), "truncated"
+    (free text cut to the limit) or "forfeit" (not read: `move` is a `Forfeit` that says why).
+    """
+
+    move: Move
+    how: Reading
+
+
+def read_reply(reply: str, options: Options) -> Read:
+    """The move that `reply` means.
+
+    A choice is written `[name]`, anywhere in the reply but only one of them, or as the bare name and nothing
+    else; letter case and spaces do not matter. A form is a JSON object, alone, fenced, or in the midst of
+    prose. Free text is taken as it stands and cut at its limit.
+
+    >>> import numpy as np
+    >>> read_reply("I am strong: [BET]", Choice(("pass", "bet"), np.array([True, True])))
+    Read(move=1, how='normalised')
+    >>> read_reply("[pass] or [bet]?", Choice(("pass", "bet"), np.array([True, True]))).move
+    Forfeit(reason='the reply names two moves: [pass], [bet]; name one')
+    >>> read_reply("far too long", Text(3))
+    Read(move='far', how='truncated')
+    """
+    if not reply.strip():
+        return _refuse(f"the reply is empty; {instruction(options)}")
+    if not _encodes(reply):
+        return _refuse("the reply holds half a character (a lone surrogate)")
+    if isinstance(options, Choice):
+        return _read_choice(reply, options)
+    if isinstance(options, Form):
+        return _read_form(reply, options)
+    return Read(reply, "exact") if reply in options else Read(reply[: options.max_chars], "truncated")
+
+
+def write_move(move: Move, options: Options) -> str:
+    """The reply that `read_reply` reads as `move`: the other direction.
+
+    >>> import numpy as np
+    >>> write_move(1, Choice(("pass", "bet"), np.array([True, True])))
+    '[bet]'
+    """
+    if isinstance(move, Forfeit):
+        raise TypeError(f"a forfeit ({move.reason}) has no reply that means it")
+    if isinstance(options, Choice):
+        return f"[{options.names[int(move)]}]"  # type: ignore[arg-type]
+    return move if isinstance(move, str) else json.dumps(move, ensure_ascii=False)
+
+
+def instruction(options: Options) -> str:
+    """One sentence that says how to answer.
+
+    >>> instruction(Text(80))
+    'Answer in at most 80 characters.'
+    """
+    if isinstance(options, Choice):
+        names = [f"[{name}]" for name in options.allowed]
+        return (
+            f"Answer with {names[0]}."
+            if len(names) == 1
+            else f"Answer with exactly one of {', '.join(names)}."
+        )
+    if isinstance(options, Form):
+        fields = ", ".join(f'"{key}": {kind}' for key, kind in options.schema.items())
+        return f"Answer with one JSON object: {{{fields}}}."
+    return f"Answer in at most {options.max_chars} characters."
+
+
+# ---------------------------------------------------------------------------------------- parts
+def _read_choice(reply: str, options: Choice) -> Read:
+    bare = reply.strip()
+    for index, name in enumerate(options.names):
+        if bare in (f"[{name}]", name):
+            return _allowed(index, options, "exact")
+    whole = _named(bare.strip("[](){}<>\"'`*_.,;:! \t\r\n"), options) | _named(bare, options)
+    bracketed = [_named(inside, options) for inside in _BRACKETS.findall(reply)]
+    found = set().union(*bracketed) or whole
+    if len(found) == 1:
+        return _allowed(found.pop(), options, "normalised")
+    if found:
+        return _refuse(f"the reply names two moves: {_list(found, options)}; name one")
+    return _refuse(f"the reply names no move; {instruction(options)}{_hint(reply, options)}")
+
+
+def _allowed(index: int, options: Choice, how: Reading) -> Read:
+    if not options.legal[index]:
+        return _refuse(f"[{options.names[index]}] is not allowed now; {instruction(options)}")
+    return Read(index, how)
+
+
+def _named(piece: str, options: Choice) -> set[int]:
+    """The moves whose name is `piece`: the very name, or else those that differ in case and spaces."""
+    exact = {i for i, name in enumerate(options.names) if name == piece}
+    return exact or {i for i, name in enumerate(options.names) if _fold(name) == _fold(piece)}
+
+
+def _fold(name: str) -> str:
+    return "".join(name.split()).casefold()
+
+
+def _hint(reply: str, options: Choice) -> str:
+    """Names that stand in the prose: not read, because "I would never bet" is no bet."""
+    words = " " + " ".join(_WORDS.findall(reply.casefold())) + " "
+    seen = {i for i, name in enumerate(options.names) if f" {name.casefold()} " in words}
+    return f" (in the prose stand {_list(seen, options)})" if seen else ""
+
+
+def _list(indices: set[int], options: Choice) -> str:
+    return ", ".join(f"[{options.names[i]}]" for i in sorted(indices))
+
+
+def _read_form(reply: str, options: Form) -> Read:
+    if len(reply) > options.max_chars:
+        return _refuse(f"the reply has {len(reply)} characters, and at most {options.max_chars} are read")
+    fenced = [block.strip() for block in _FENCE.findall(reply)]
+    inner = reply[reply.find("{") : reply.rfind("}") + 1]
+    fault = ""
+    for candidate in (reply.strip(), *(fenced if len(fenced) == 1 else ()), inner):
+        try:
+            move = _json(candidate)
+        except (ValueError, RecursionError) as error:
+            fault = fault or str(error)
+            continue
+        if move not in options:
+            return _refuse(f"the JSON does not fit: {_misfit(move, options)}; {instruction(options)}")
+        return Read(move, "exact" if candidate == reply.strip() else "normalised")
+    return _refuse(f"the reply is not JSON ({fault}); {instruction(options)}")
+
+
+def _json(text: str) -> Any:
+    """Strict JSON: every key once, every number finite, every character whole."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a key is given twice")
+        return dict(pairs)
+
+    value = json.loads(text, object_pairs_hook=once)
+    if not _encodes(json.dumps(value, allow_nan=False, ensure_ascii=False)):
+        raise ValueError("a lone surrogate")
+    return value
+
+
+def _misfit(move: Any, options: Form) -> str:
+    if not isinstance(move, dict):
+        return f"it is a {type(move).__name__}, not an object"
+    missing = [key for key in options.schema if key not in move]
+    unknown = [key for key in move if key not in options.schema]
+    if missing or unknown:
+        return "; ".join(
+            f"{what} {', '.join(map(repr, keys))}"
+            for what, keys in (("missing", missing), ("unknown", unknown))
+            if keys
+        )
+    wrong = [key for key, kind in options.schema.items() if {key: move[key]} not in Form({key: kind})]
+    return "; ".join(f"{key!r} is {move[key]!r:.40}, not of type {options.schema[key]}" for key in wrong)
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse(reason: str) -> Read:
+    return Read(Forfeit(reason), "forfeit")
