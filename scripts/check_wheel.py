@@ -61,7 +61,7 @@ def run(*command: str | Path, cwd: Path | None = None) -> None:
 
 def build(folder: Path) -> Path:
     """An sdist of the tree and, from it, a wheel."""
-    run(sys.executable, "-m", "build", "--outdir", folder, ROOT)
+    run(sys.executable, "-m", "build", "--quiet", "--outdir", folder, ROOT)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
