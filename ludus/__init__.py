@@ -1,1 +1,127 @@
-"""Games in which language models and neural networks play each other, learn, and are judged."""
+"""Games in which language models and neural networks play each other, learn, and are judged.
+
+>>> import ludus
+>>> game = ludus.make("kuhn_poker")
+>>> round(ludus.nash_conv(game, ludus.uniform(game)), 6)
+0.916667
+"""
+
+from ludus.core.agent import Agent, Decision, Failure, FirstLegal, Request, Tokens, Uniform
+from ludus.core.array_game import NATURE, OVER, TOGETHER, ArrayGame, Batch, batch
+from ludus.core.episode import Episode, Step, read, write
+from ludus.core.errors import LudusError
+from ludus.core.game import CHANCE, Choice, Forfeit, Form, Game, Interface, Text, View
+from ludus.core.match import Illegal, Match
+from ludus.core.play import play
+from ludus.core.registry import (
+    AGENTS,
+    GAMES,
+    agents,
+    games,
+    make,
+    make_agent,
+    register,
+    register_agent,
+    seat_up,
+)
+from ludus.core.replay import Frame, Verdict, replay, verify
+from ludus.core.exact import (
+    best_response,
+    exploitability,
+    nash_conv,
+    solve,
+    tabular,
+    uniform,
+    value,
+)
+from ludus.core.tables import tabulate
+from ludus.testing import check_game
+
+__all__ = [
+    "CHANCE",
+    "NATURE",
+    "OVER",
+    "TOGETHER",
+    "Agent",
+    "ArrayGame",
+    "Batch",
+    "Choice",
+    "Decision",
+    "Episode",
+    "Failure",
+    "FirstLegal",
+    "Forfeit",
+    "Form",
+    "Frame",
+    "Game",
+    "Illegal",
+    "Interface",
+    "LudusError",
+    "Match",
+    "Request",
+    "Step",
+    "Text",
+    "Tokens",
+    "Uniform",
+    "Verdict",
+    "View",
+    "agents",
+    "batch",
+    "best_response",
+    "check_game",
+    "exploitability",
+    "games",
+    "make",
+    "make_agent",
+    "nash_conv",
+    "play",
+    "read",
+    "register",
+    "register_agent",
+    "replay",
+    "seat_up",
+    "solve",
+    "tabular",
+    "tabulate",
+    "uniform",
+    "value",
+    "verify",
+    "write",
+]
+
+GAMES.lazily(
+    {
+        "code_as_task": "ludus.envs.code.code_as_task",
+        "connect_four": "ludus.envs.board.connect_four",
+        "iterated_prisoners_dilemma": "ludus.envs.matrix.iterated_prisoners_dilemma",
+        "kuhn_poker": "ludus.envs.cards.kuhn_poker",
+        "leduc_poker": "ludus.envs.cards.leduc_poker",
+        "liars_dice": "ludus.envs.cards.liars_dice",
+        "matching_pennies": "ludus.envs.matrix.matching_pennies",
+        "nim": "ludus.envs.board.nim",
+        "propose_solve": "ludus.envs.language.propose_solve",
+        "rock_paper_scissors": "ludus.envs.matrix.rock_paper_scissors",
+        "simple_negotiation": "ludus.envs.language.simple_negotiation",
+        "sneaky_critic": "ludus.envs.language.sneaky_critic",
+        "tic_tac_toe": "ludus.envs.board.tic_tac_toe",
+    }
+)
+AGENTS.lazily(
+    {
+        "arithmetic": "ludus.agents.referees.arithmetic",
+        "chain_executor": "ludus.agents.referees.chain_executor",
+        "constant": "ludus.agents.simple",
+        "exact": "ludus.agents.exact",
+        "first_legal": "ludus.agents.simple",
+        "human": "ludus.agents.human",
+        "language": "ludus.agents.language.local",
+        "mcts": "ludus.agents.search",
+        "minimax": "ludus.agents.search",
+        "network": "ludus.agents.network",
+        "openai": "ludus.agents.language.endpoint",
+        "order_desk": "ludus.agents.referees.order_desk",
+        "random": "ludus.agents.simple",
+        "scripted": "ludus.agents.simple",
+        "uniform": "ludus.agents.simple",
+    }
+)

@@ -1,0 +1,91 @@
+"""Everything that Ludus raises on purpose.
+
+    LudusError
+    ├── UnknownName      a game, agent, seat, key or checkpoint that nobody knows; names the nearest
+    ├── MissingExtra     an optional dependency is absent; names the extra to install
+    ├── IllegalMove      a move that the rules do not allow reached the rules
+    ├── ContractError    a game, an agent or an estimator breaks its contract
+    ├── RecordError      an episode does not fit the rules, or a file of episodes cannot be read
+    │   └── ForgedError  a record that can be read and is not true; names the level that saw it
+    ├── CrewError        machinery broke: a sandbox, a referee, an endpoint
+    ├── ConfigError      a configuration that cannot be run
+    └── TrainingError    a loss or a gradient is not finite; names the last good checkpoint
+
+Wrong arguments of a function raise `ValueError`, as everywhere in Python.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LudusError(Exception):
+    """The root of the tree drawn above."""
+
+
+class UnknownName(LudusError, KeyError):
+    """A name that is not among the known ones.
+
+    >>> str(UnknownName("game", "kuhn", ["kuhn_poker", "nim"]))
+    "unknown game 'kuhn'; did you mean 'kuhn_poker'? Known: kuhn_poker, nim"
+    """
+
+    def __init__(self, kind: str, given: object, known: Iterable[object]) -> None:
+        names = sorted(str(name) for name in known)
+        near = nearest(str(given), names)
+        hint = f"; did you mean {near!r}?" if near else ";"
+        self.message = f"unknown {kind} {str(given)!r}{hint} Known: {', '.join(names) or 'none'}"
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class MissingExtra(LudusError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an extra that is not installed: pip install 'ludus[{extra}]'")
+
+
+class IllegalMove(LudusError, ValueError):
+    """A move that the rules do not allow."""
+
+
+class ContractError(LudusError, AssertionError):
+    """A clause of a contract is broken; the text names the clause and where it broke."""
+
+
+class RecordError(LudusError, ValueError):
+    """A record does not fit the rules, or cannot be read."""
+
+
+class ForgedError(RecordError):
+    """A record that contradicts itself or its seed.
+
+    `level` is the level of verification that saw it: "rules", "crew" or "tokens".
+    """
+
+    def __init__(self, level: str, message: str) -> None:
+        super().__init__(f"[{level}] {message}")
+        self.level = level
+
+
+class CrewError(LudusError, RuntimeError):
+    """Machinery broke; nobody at the table is to blame."""
+
+
+class ConfigError(LudusError, ValueError):
+    """A configuration that cannot be run."""
+
+
+class TrainingError(LudusError, FloatingPointError):
+    """Training cannot go on."""
+
+
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """The known name closest to `given`, if any is close."""
+    lowered = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(given.lower(), lowered, n=1, cutoff=0.5)
+    return lowered[found[0]] if found else None

@@ -1,0 +1,106 @@
+"""Matches: what gets played."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ludus.core.agent import Agent
+from ludus.core.errors import ConfigError, UnknownName
+from ludus.core.game import JSON, Game, Seat, role_of
+
+
+@dataclass(frozen=True, slots=True)
+class Illegal:
+    """What happens to a reply that cannot be used, before it becomes a forfeit.
+
+    Attributes:
+        policy: "forfeit" at once; "retry" up to `times`, the complaint shown to the seat;
+            "skip": the seat loses `penalty` and passes; "random": a legal move is drawn for it.
+    """
+
+    policy: str = "forfeit"
+    times: int = 0
+    penalty: float = 0.0
+
+    def __post_init__(self) -> None:
+        known = ("forfeit", "retry", "skip", "random")
+        if self.policy not in known:
+            raise UnknownName("policy for illegal moves", self.policy, known)
+        if (self.policy == "retry") != (self.times > 0):
+            raise ConfigError(
+                f"Illegal({self.policy!r}, times={self.times}): retry, and only retry, counts times"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What gets played: one game, one lineup, one seed.
+
+    Attributes:
+        game: a registered name, or a game (then `params` are its own).
+        params: what the game is made with.
+        lineup: for each seat or role an agent, or the registered name of one. Crew may be left
+            out: the game names its own. A record of a match holds names only.
+        seed: decides every chance outcome.
+        sample: distinguishes plays of one seed: same cards, other replies.
+        task: a given problem, handed to games that accept one as the parameter `task`.
+        group: episodes with equal groups are compared with one another by group estimators.
+        parent: key of the episode this match came from.
+        illegal: what happens to unusable replies.
+        failed: a player whose machinery breaks makes the episode "void", or pays a "forfeit".
+        max_steps: after so many decisions the episode is cut.
+        privileged: seats that are shown the state (search agents in games with hidden parts).
+    """
+
+    game: str | Game[Any]
+    lineup: Mapping[Seat, Agent | str]
+    seed: int = 0
+    params: Mapping[str, Any] = field(default_factory=dict)
+    sample: int = 0
+    task: JSON = None
+    group: str = ""
+    parent: str = ""
+    illegal: Illegal = Illegal()
+    failed: str = "void"
+    max_steps: int = 1000
+    privileged: tuple[Seat, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.seed < 0 or self.sample < 0:
+            raise ValueError(f"seed and sample count from zero, not seed={self.seed}, sample={self.sample}")
+        if self.failed not in ("void", "forfeit"):
+            raise UnknownName("policy for failed players", self.failed, ("void", "forfeit"))
+        if isinstance(self.game, Game) and self.params:
+            raise ValueError(f"{self.game!r} is made already: params {dict(self.params)} come too late")
+
+    def named(self, game: Game[Any], lineup: Mapping[Seat, Agent]) -> Match:
+        """The same match in names only, fit for a record."""
+        params = {k: v for k, v in game.params.items() if k != "task"}
+        names: dict[Seat, Agent | str] = {seat: agent.name for seat, agent in lineup.items()}
+        return dataclasses.replace(self, game=game.id, params=params, lineup=names)
+
+
+def seats_filled(game: Game[Any], lineup: Mapping[Seat, Any]) -> dict[Seat, Any]:
+    """`lineup` by seat: roles spread over their seats, crew filled in by the game's own names.
+
+    Raises:
+        UnknownName: the lineup names a seat or role that the game does not have.
+        ConfigError: a player's seat is left empty.
+    """
+    roles = {role_of(seat) for seat in game.seats}
+    for name in lineup:
+        if name not in game.seats and name not in roles:
+            raise UnknownName(f"seat or role of {game.id}", name, [*game.seats, *roles])
+    crew = game.crew()
+    filled: dict[Seat, Any] = {}
+    for seat in game.seats:
+        occupant = lineup.get(seat, lineup.get(role_of(seat), crew.get(seat)))
+        if occupant is None:
+            raise ConfigError(
+                f"{game.id}: nobody sits at {seat}; the lineup has {', '.join(lineup) or 'no seats'}"
+            )
+        filled[seat] = occupant
+    return filled

@@ -1,0 +1,142 @@
+"""A table: one live game. Chance, seats that move together, forfeits and pay are settled here,
+once, for the loop, for replay and for the doors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ludus.core.episode import End
+from ludus.core.errors import IllegalMove, RecordError
+from ludus.core.game import CHANCE, Forfeit, Game, Move, Seat
+
+Pay = dict[Seat, float]
+
+
+def chance_stream(seed: int) -> np.random.Generator:
+    """Nature's generator: a function of the seed alone."""
+    return np.random.default_rng(np.random.SeedSequence(seed))
+
+
+def seat_stream(seed: int, sample: int, index: int) -> np.random.Generator:
+    """The generator of the seat with this index: a function of seed, sample and seat."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(sample, index)))
+
+
+def stream_mark(seed: int) -> str:
+    """Sixteen hexadecimal digits that belong to a seed."""
+    return f"{int(np.random.SeedSequence(seed, spawn_key=(2**31,)).generate_state(1, np.uint64)[0]):016x}"
+
+
+class Table:
+    """One game in progress.
+
+    `waiting` names the seats that owe a move. `put(seat, move)` lays one down and returns what
+    every seat earned by it: nothing while others still owe theirs.
+
+    Args:
+        game: the rules.
+        seed: decides chance.
+        chance: recorded outcomes to use instead of drawing; they must be possible.
+
+    Attributes:
+        state: the game's state.
+        chance: nature's outcomes so far.
+        returns: what each seat has earned so far.
+        laid: moves laid down by seats that wait for others.
+        opening: what was earned before any decision.
+        end: None while the game goes on.
+    """
+
+    def __init__(self, game: Game[Any], seed: int, chance: Iterator[int] | None = None) -> None:
+        self.game, self.seed = game, seed
+        self._rng = chance_stream(seed)
+        self._given = chance
+        self.state: Any = game.start(self._rng)
+        self.chance: list[int] = []
+        self.returns: Pay = dict.fromkeys(game.players, 0.0)
+        self.end: End | None = None
+        self.laid: dict[Seat, Move] = {}
+        self.opening: Pay = {}
+        self._settle(self.opening)
+
+    @property
+    def waiting(self) -> tuple[Seat, ...]:
+        """The seats that owe a move, in the order of `turn`."""
+        if self.end is not None:
+            return ()
+        return tuple(seat for seat in self._turn if seat not in self.laid)
+
+    def put(self, seat: Seat, move: Move) -> Pay:
+        """Lay down a seat's move; when nobody owes one any more, play them.
+
+        Raises:
+            IllegalMove: the seat does not owe a move. Whether the move is legal is for the caller.
+        """
+        if seat not in self.waiting:
+            raise IllegalMove(
+                f"{self.game.id}: {seat} owes no move; waiting for {', '.join(self.waiting) or 'nobody'}"
+            )
+        self.laid[seat] = move
+        if self.waiting and not self.game.independent:
+            return {}
+        moves, self.laid = self.laid, {}
+        return self._play(moves)
+
+    def stop(self, end: End) -> None:
+        """End the game here: cut, or voided by an error."""
+        self.end = end
+
+    def _play(self, moves: Mapping[Seat, Move]) -> Pay:
+        paid: Pay = {}
+        losers = {seat: move for seat, move in moves.items() if isinstance(move, Forfeit)}
+        if losers:
+            price = self.game.forfeit(self.state, losers)
+            if price is not None:
+                self._pay(price, paid)
+                self.end = "forfeit"
+                return paid
+        self.state = self.game.play(self.state, moves)
+        self._pay(self.game.payoff(self.state), paid)
+        self._settle(paid)
+        return paid
+
+    def _settle(self, paid: Pay) -> None:
+        """Let nature move until a seat must or the game is over."""
+        self._turn = self.game.turn(self.state)
+        while self._turn == (CHANCE,):
+            outcome = self._outcome()
+            self.chance.append(outcome)
+            self.state = self.game.play(self.state, {CHANCE: outcome})
+            self._pay(self.game.payoff(self.state), paid)
+            self._turn = self.game.turn(self.state)
+        if not self._turn:
+            self.end = "over"
+
+    def _outcome(self) -> int:
+        outcomes, odds = zip(*self.game.chance(self.state), strict=True)
+        if self._given is None:
+            return int(outcomes[draw(self._rng, odds)])
+        outcome = next(self._given, None)
+        if outcome not in outcomes:
+            raise RecordError(
+                f"{self.game.id}: chance cannot give {outcome!r} here; possible are {list(outcomes)}"
+            )
+        return int(outcome)
+
+    def _pay(self, payoff: Mapping[Seat, float], paid: Pay) -> None:
+        for seat, amount in payoff.items():
+            self.returns[seat] = self.returns.get(seat, 0.0) + float(amount)
+            paid[seat] = paid.get(seat, 0.0) + float(amount)
+
+
+def draw(rng: np.random.Generator, odds: tuple[float, ...]) -> int:
+    """An index drawn with the given probabilities, by one uniform number."""
+    u = float(rng.random()) * sum(odds)
+    for index, share in enumerate(odds):
+        u -= share
+        if u < 0:
+            return index
+    return max(i for i, share in enumerate(odds) if share > 0)
