@@ -259,6 +259,10 @@ class Game(ABC, Generic[S]):
             return int(rng.choice(np.flatnonzero(options.legal)))
         raise NotImplementedError(f"{self.id} has free replies: define sample(state, seat, rng)")
 
+    def out(self, state: S, seat: Seat) -> bool:
+        """True once a seat neither moves nor earns any more while others play on: doors let it leave."""
+        return False
+
     @property
     def players(self) -> tuple[Seat, ...]:
         """The seats that are not crew."""

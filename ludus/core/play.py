@@ -176,6 +176,11 @@ class _Hall:
 
 
 def ask(agent: Agent, requests: list[Request]) -> Sequence[Decision]:
+    """The agent's decisions; failures if its machinery broke.
+
+    Raises:
+        ContractError: it gives more or fewer decisions than it got requests.
+    """
     try:
         decisions = agent.act(requests)
     except CrewError as fault:  # nobody knows which request it was: every one of them failed
@@ -186,7 +191,7 @@ def ask(agent: Agent, requests: list[Request]) -> Sequence[Decision]:
 
 
 class Live:
-    """One match in progress: its table, its steps so far, and who has been asked."""
+    """One match in progress: its table, its steps so far, and who has been asked. The doors share it."""
 
     def __init__(self, match: Match, game: Game[Any], agents: dict[Seat, Agent]) -> None:
         self.match, self.game, self.agents = match, game, agents
