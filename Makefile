@@ -28,7 +28,7 @@ check: $(installed) ## lint, format, types, spelling, layers
 	$(bin)/ruff format --check
 	$(bin)/mypy --strict -p ludus
 	$(bin)/codespell
-	$(bin)/python -m pytest -q --durations=0 tests/test_layers.py tests/test_packaging.py
+	$(bin)/python -m pytest -q --durations-min=1 tests/test_layers.py tests/test_packaging.py
 
 slow: $(installed) ## the long tests, each printing its figures
 	$(bin)/python -m pytest -n $(WORKERS) --dist worksteal -m slow -o timeout=0 -rA
