@@ -67,7 +67,7 @@ def build(folder: Path) -> Path:
 
 
 def tracked(folder: str) -> list[Path]:
-    """The files below a folder of ours that git knows or would add; empty without git."""
+    """The files below a folder of ours that git knows or would add, links left out."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", folder]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     return [ROOT / name for name in listed if (ROOT / name).is_file() and not (ROOT / name).is_symlink()]
