@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.agent import Agent, Request, information
-from ludus.core.array_game import COMPILED, NATURE, OVER, ArrayGame, Position, compiling, kernel
+from ludus.core.array_game import NATURE, OVER, ArrayGame, Position
+from ludus.core.compiled import COMPILED, compiling, kernel
 from ludus.core.errors import ContractError
 from ludus.core.game import CHANCE, Choice, Game, Move, Seat, View
 from ludus.core.registry import make_agent
@@ -100,7 +101,7 @@ class _Same:
 def _tabulate(same: _Same, unfold: bool, limit: int) -> Tables:
     game = same.game
     fast = isinstance(game, ArrayGame) and type(game).joint is ArrayGame.joint and game.view_is_complete
-    grown = _Records(game, unfold, limit) if fast else _States(game, unfold, limit)  # type: ignore[arg-type]
+    grown = _Records(game, unfold, limit) if fast else _States(game, unfold, limit)
     grown.grow()
     return _assemble(grown, unfold)
 
@@ -290,7 +291,8 @@ class _States(_Growth):
         past: dict[Seat, Past], laid: dict[Seat, Move] | None = None,
     ) -> None:  # fmt: skip
         child = self._add(after, laid or {}, past)
-        self.edges.append(tuple(np.array([x]) for x in (number, child, action, odds)) + (pay[None],))
+        ends = (np.array([x]) for x in (number, child, action, odds))
+        self.edges.append((*ends, pay[None]))
 
     def _finding(self, seat: Seat, view: View, options: Any) -> Move:
         if seat not in self.crew:

@@ -1,0 +1,141 @@
+"""Compiled loops over many records: made for each class of array games, cached for every process.
+
+numba's cache knows only top-level functions of real modules. So the text of `kernel.py`, put after
+the imports of a game's own functions, is written to a file under the cache folder and imported from
+there. Without numba the same text runs as ordinary Python.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+COMPILED = importlib.util.find_spec("numba") is not None
+_PARTS = ("mover", "legal", "odds", "move", "joint", "observe")
+_HEAD = "from typing import Any\n\nimport numpy as np\nfrom numba import njit, prange\n"
+_MARKS = "# ---- shared by all games ----", "# ---- of each game ----"
+
+
+@functools.cache
+def rows() -> ModuleType:
+    """The loops that know no game: `uniform` and `refused`, cached in memory and on disk."""
+    if not COMPILED:
+        return _plain("rows", {}, _template()[0])
+    module = _from_disk("rows", _HEAD + _template()[0], "")
+    with compiling("rows"):
+        module.uniform(np.ones((1, 1), np.uint8), np.zeros(1, np.int32), np.zeros(1, np.uint64), 256)
+        module.refused(np.ones((1, 1), np.uint8), np.zeros(1, np.int32))
+    return module
+
+
+def kernel(game: Any) -> ModuleType:
+    """The loops over an array game's own functions: `step`, `expand`, `look`, cached like `rows`."""
+    return _kernel(type(game))
+
+
+@functools.cache
+def _kernel(rules: Any) -> ModuleType:
+    if not COMPILED or not _importable(rules):
+        return _plain(rules.__name__, {part: getattr(rules, part) for part in _PARTS}, "".join(_template()))
+    head = f"{_HEAD}from {rules.__module__} import {rules.__name__} as R\n\n"
+    head += "".join(f"{part} = njit(R.{part})\n" for part in _PARTS)
+    modules = {sys.modules[c.__module__] for c in rules.__mro__ if any(part in vars(c) for part in _PARTS)}
+    made_of = "".join(sorted(inspect.getsource(module) for module in modules))
+    return _from_disk(rules.__name__, head + "".join(_template()), made_of)
+
+
+def _template() -> tuple[str, str]:
+    """The two parts of `kernel.py`, read as text: importing it would import numba."""
+    text = Path(__file__).with_name("kernel.py").read_text(encoding="utf-8")
+    shared, own = text.split(_MARKS[0])[1].split(_MARKS[1])
+    return shared, own
+
+
+def _plain(name: str, parts: Mapping[str, Any], body: str) -> ModuleType:
+    """The loops of a game that has no file of its own, compiled for this process only, or not at all."""
+    template: Any = importlib.import_module("ludus.core.kernel")
+    module = ModuleType(f"ludus_kernel_{name}")
+    module.__dict__.update(np=np, Any=Any, njit=template.njit, prange=template.prange)
+    module.__dict__.update({part: template.njit(function) for part, function in parts.items()})
+    exec(compile(body.replace("cache=True", "cache=False"), f"<loops of {name}>", "exec"), module.__dict__)  # noqa: S102
+    return module
+
+
+def _importable(rules: type) -> bool:
+    module = sys.modules.get(rules.__module__)
+    return rules.__module__ != "__main__" and getattr(module, rules.__name__, None) is rules
+
+
+def _from_disk(name: str, text: str, made_of: str) -> ModuleType:
+    """Write `text` once, under a name that changes with every source it is made of; import it."""
+    import numba
+
+    stamp = hashlib.blake2b((text + made_of + numba.__version__).encode(), digest_size=8).hexdigest()
+    path = cache_folder() / f"{name}_{stamp}.py"
+    if not path.exists():
+        aside = path.with_suffix(f".{os.getpid()}")
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    spec = importlib.util.spec_from_file_location(f"ludus_kernel_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"cannot import the kernel written to {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where numba looks for it when it reads its cache
+    spec.loader.exec_module(module)
+    return module
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: LUDUS_CACHE, or `ludus` in the user's cache folder."""
+    home = (
+        os.environ.get("LUDUS_CACHE")
+        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ludus"
+    )
+    folder = Path(home) / "kernels"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def compiling(name: str) -> Iterator[None]:
+    """Hold the lock called `name` while loops are compiled, so that of many processes one compiles."""
+    if not COMPILED:
+        yield
+        return
+    with (cache_folder() / f"{name}.lock").open("w") as lock:
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except ImportError:  # no such locks on this system: processes compile side by side
+            pass
+        yield
+
+
+@contextmanager
+def threads(blocks: int) -> Iterator[None]:
+    """Let no more threads work than there are blocks of rows: waiting for idle ones costs most."""
+    if not COMPILED:
+        with np.errstate(over="ignore"):  # SplitMix64 wraps, and uncompiled numpy notices
+            yield
+        return
+    import numba
+
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(before, blocks))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
