@@ -1,0 +1,372 @@
+"""A language model as a policy: it reads prompts, replies token by token, and can be trained.
+
+The model itself is in `causal.py`, prompts are in `prompts.py`, and replies are read by
+`ludus.core.reading`. What it was fed and what it sampled are kept as token ids; nothing is tokenised
+twice.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ludus.core.agent import Decision, Request, Tokens
+from ludus.core.errors import ConfigError, MissingExtra
+from ludus.core.game import Choice, Forfeit, Text
+from ludus.core.policy import Rows, Scores
+from ludus.core.reading import read_reply, write_move
+from ludus.core.registry import register_agent
+
+try:
+    import torch
+
+    from ludus.agents.language.causal import CausalModel, Ids, Sampled
+except ImportError as absent:
+    raise MissingExtra("a local language model", "llm") from absent
+
+from ludus.agents.language.prompts import Prompter, split_thought
+
+SETTINGS = "ludus.json"  # beside the model: how it is to be prompted
+SCORED_AT_ONCE = 256  # requests whose replies are scored together
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a model is prompted and how it samples; kept beside the model.
+
+    Attributes:
+        style, memory, system: as in `Prompter`.
+        temperature: divides the logits.
+        max_new_tokens: a reply that goes on for longer is cut there.
+    """
+
+    style: str = "full"
+    memory: str = "auto"
+    system: str = ""
+    temperature: float = 1.0
+    max_new_tokens: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """The last turn of a conversation: when it was asked, what was fed, and what came."""
+
+    past: int
+    complaint: str
+    prompt: Ids
+    reply: Sampled
+
+
+@register_agent("language")
+class LanguageModel:
+    """A local causal language model at the table; a `Policy` as the trainer knows it.
+
+    Args:
+        path: a Hugging Face folder or name. Settings not given are those saved in the folder.
+        name: what the policy is called in records.
+        version: the version of its weights.
+        style, memory, system, temperature, max_new_tokens: see `Manner`.
+        device, dtype, rows_at_once: see `CausalModel`.
+
+    Raises:
+        ConfigError: the path holds no model, or its settings are none.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        name: str = "language",
+        version: int = 0,
+        style: str | None = None,
+        memory: str | None = None,
+        system: str | None = None,
+        temperature: float | None = None,
+        max_new_tokens: int | None = None,
+        device: str = "cpu",
+        dtype: str = "auto",
+        rows_at_once: int = 512,
+    ) -> None:
+        given: dict[str, Any] = {
+            "style": style, "memory": memory, "system": system, "temperature": temperature,
+            "max_new_tokens": max_new_tokens,
+        }  # fmt: skip
+        manner = dataclasses.replace(read_manner(path), **{k: v for k, v in given.items() if v is not None})
+        if manner.max_new_tokens < 1:
+            raise ConfigError(f"a reply has at least one token, not {manner.max_new_tokens}")
+        self.name, self.version, self.manner = name, version, manner
+        self.prompter = Prompter(manner.style, manner.memory, manner.system)
+        self.engine = CausalModel(
+            path, device=device, dtype=dtype, temperature=manner.temperature, rows_at_once=rows_at_once
+        )
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop conversations under way, and everything that was worked out before."""
+        self._turns: dict[tuple[str, str], _Turn] = {}
+        self._encoded: dict[Any, Ids] = {}
+        self._print: tuple[int, str] | None = None
+
+    # ------------------------------------------------------------------------------- playing
+    def act(self, requests: Sequence[Request]) -> list[Decision]:
+        prompts = [self.prompt(request) for request in requests]
+        replies = self.engine.sample(prompts, [r.rng for r in requests], self.manner.max_new_tokens)
+        for request, prompt, reply in zip(requests, prompts, replies, strict=True):
+            if self.prompter.converses(request):
+                place = (request.key, request.seat)
+                self._turns[place] = _Turn(len(request.past), request.complaint, prompt, reply)
+        return [self._decide(*row) for row in zip(requests, prompts, replies, strict=True)]
+
+    def close(self, keys: Sequence[str]) -> None:
+        gone = set(keys)
+        self._turns = {place: turn for place, turn in self._turns.items() if place[0] not in gone}
+
+    def prompt(self, request: Request) -> Ids:
+        """The token ids that the model is fed for a request.
+
+        A conversation under way goes on from the very tokens of its last turn.
+        """
+        turn = self._turns.get((request.key, request.seat))
+        if turn is not None and self.prompter.converses(request):
+            if (turn.past, turn.complaint) == (len(request.past), request.complaint):
+                return turn.prompt  # the same turn, looked at again
+            if turn.past + (not request.complaint) == len(request.past):
+                text = self.prompter.follow_up(request)
+                more = self._kept((turn.reply.stopped, text), lambda: self._follow_up(text, turn))
+                return (*turn.prompt, *turn.reply.ids, *more)
+        messages = self.prompter.messages(request)
+        mark = tuple((message["role"], message["content"]) for message in messages)
+        return self._kept(mark, lambda: self.engine.encode(messages))
+
+    def _follow_up(self, text: str, turn: _Turn) -> Ids:
+        return self.engine.encode_follow_up(text, stopped=turn.reply.stopped)
+
+    def _kept(self, mark: Any, encode: Any) -> Ids:
+        """Token ids of a text that was seen before are not worked out again."""
+        if mark not in self._encoded:
+            if len(self._encoded) >= 16384:
+                self._encoded.clear()
+            self._encoded[mark] = encode()
+        return self._encoded[mark]
+
+    def replies(self, request: Request) -> tuple[Ids, ...] | None:
+        """The token ids of every legal reply, end token included, in order; None where they are open."""
+        if not isinstance(request.options, Choice):
+            return None
+        options = request.options
+        texts = [write_move(int(move), options) for move in np.flatnonzero(options.legal)]
+        return tuple(
+            self._kept(("reply", text), lambda text=text: self.engine.encode_reply(text)) for text in texts
+        )
+
+    def _decide(self, request: Request, prompt: Ids, reply: Sampled) -> Decision:
+        raw = self.engine.decode(reply.ids)
+        note, answer = split_thought(raw)
+        tokens = Tokens(
+            prompt=np.array(prompt, np.int64),
+            ids=np.array(reply.ids, np.int64),
+            logprobs=reply.logprobs,
+            sampled=np.ones(len(reply.ids), np.bool_),
+            policy=self.name,
+            version=self.version,
+            replies=self.replies(request),
+        )
+        if not reply.stopped and not isinstance(request.options, Text):
+            why = f"the reply is longer than {self.manner.max_new_tokens} tokens"
+            return Decision(Forfeit(why), raw=raw, tokens=tokens, note=note)
+        read = read_reply(answer, request.options)
+        if isinstance(read.move, Forfeit):
+            return Decision(read.move, raw=raw, tokens=tokens, note=note)
+        how = read.how if reply.stopped else "truncated"
+        return Decision(read.move, raw=raw, read=how, tokens=tokens, note=note)
+
+    # --------------------------------------------------------------------------- probabilities
+    def masses(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:
+        """The probability (A,) that the model replies with each legal move, its end token included.
+
+        What is missing from one is the probability of everything else it may say.
+
+        Raises:
+            TypeError: the replies are open.
+        """
+        out: list[NDArray[np.float64]] = []
+        with torch.no_grad():
+            for first in range(0, len(requests), SCORED_AT_ONCE):
+                out += self._masses(requests[first : first + SCORED_AT_ONCE])
+        return out
+
+    def _masses(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:
+        every: list[tuple[Ids, Ids]] = []
+        for request in requests:
+            replies = self.replies(request)
+            if replies is None:
+                raise TypeError(
+                    f"{request.game}: {request.seat} has free replies, which have no probabilities here"
+                )
+            every += [(self.prompt(request), reply) for reply in replies]
+        total, place = self._totals(every)
+        total = total.double().exp().cpu()
+        mass, at = total.numpy()[[place[pair] for pair in every]], 0
+        out = []
+        for request in requests:
+            legal = request.options.legal  # type: ignore[union-attr]
+            row = np.zeros(len(legal))
+            row[legal] = mass[at : at + int(legal.sum())]
+            at += int(legal.sum())
+            out.append(row)
+        return out
+
+    def probabilities(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:
+        """The mixing over moves: the masses of legal replies, brought to sum one."""
+        return [mass / mass.sum() for mass in self.masses(requests)]
+
+    def value(self, requests: Sequence[Request]) -> NDArray[np.float64]:
+        """Zeros: there is no value head."""
+        return np.zeros(len(requests))
+
+    def _totals(self, pairs: Sequence[tuple[Ids, Ids]]) -> tuple[torch.Tensor, dict[tuple[Ids, Ids], int]]:
+        """Log-probability of each distinct (prompt, continuation), and where in the tensor it is."""
+        scored, place = self._continue(pairs)
+        return scored.logprobs.sum(1), place
+
+    def _continue(self, pairs: Iterable[tuple[Ids, Ids]]) -> tuple[Any, dict[tuple[Ids, Ids], int]]:
+        place = {pair: index for index, pair in enumerate(dict.fromkeys(pairs))}
+        prompts = {prompt: index for index, prompt in enumerate(dict.fromkeys(prompt for prompt, _ in place))}
+        scored = self.engine.score(list(prompts), [(prompts[prompt], ids) for prompt, ids in place])
+        return scored, place
+
+    # -------------------------------------------------------------------------------- learning
+    def score(self, rows: Rows) -> Scores:
+        """Score decisions under the present weights, with gradients.
+
+        Equal prompts are read once and equal continuations scored once, whoever asked. Rows whose
+        replies are open have -inf in all of `choices` and NaN as `legal_mass`.
+
+        Raises:
+            ValueError: there is no token to score.
+        """
+        if not rows.mask.any():
+            raise ValueError("these decisions have no tokens: a language model scores what it sampled")
+        prompts = [tuple(prompt.tolist()) for prompt in rows.prompts]
+        own = [tuple(ids[mask].tolist()) for ids, mask in zip(rows.ids, rows.mask, strict=True)]
+        replies = rows.replies if rows.replies is not None else (None,) * len(own)
+        asked = [(p, ids) for p, ids in zip(prompts, own, strict=True) if ids]
+        asked += [(p, r) for p, several in zip(prompts, replies, strict=True) for r in several or ()]
+        scored, place = self._continue(asked)
+        index = self._tensor([place.get(pair, 0) for pair in zip(prompts, own, strict=True)])
+        width = rows.ids.shape[1]
+        choices, mass = (None, None)
+        if rows.replies is not None:
+            choices, mass = self._choices(scored.logprobs.sum(1), place, prompts, rows.replies)
+        return Scores(
+            logprobs=scored.logprobs.index_select(0, index)[:, :width],
+            mask=self._tensor(rows.mask & rows.sampled),
+            entropy=scored.entropy.index_select(0, index)[:, :width],
+            choices=choices,
+            legal_mass=mass,
+        )
+
+    def _choices(
+        self,
+        total: torch.Tensor,
+        place: Mapping[tuple[Ids, Ids], int],
+        prompts: Sequence[Ids],
+        replies: Sequence[tuple[Ids, ...] | None],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised log-probabilities (N, A) of the legal replies, and their mass (N,) before that."""
+        width = max((len(several) for several in replies if several), default=1)
+        index = np.zeros((len(prompts), width), np.int64)
+        given = np.zeros((len(prompts), width), np.bool_)
+        for row, (prompt, several) in enumerate(zip(prompts, replies, strict=True)):
+            for column, reply in enumerate(several or ()):
+                index[row, column], given[row, column] = place[prompt, reply], True
+        known = self._tensor(given.any(1))
+        valid = self._tensor(given)
+        picked = total.index_select(0, self._tensor(index.reshape(-1))).reshape(index.shape)
+        picked = picked.masked_fill(~valid & known[:, None], -torch.inf)  # unknown rows stay finite for now
+        whole = picked.logsumexp(1)
+        choices = (picked - whole[:, None]).masked_fill(~valid, -torch.inf)
+        return choices, whole.exp().masked_fill(~known, torch.nan)
+
+    def _tensor(self, array: Any) -> torch.Tensor:
+        return torch.as_tensor(array, device=self.engine.device)
+
+    # --------------------------------------------------------------------------------- weights
+    def parameters(self) -> list[Any]:
+        """The weights that learn, in the order of the model."""
+        return [weight for weight in self.engine.model.parameters() if weight.requires_grad]
+
+    def state(self) -> dict[str, Any]:
+        """Every weight by name, tied weights once."""
+        model = self.engine.model
+        every = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        kept = set(model.state_dict())
+        return {name: tensor.detach() for name, tensor in every.items() if name in kept}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Copy weights in.
+
+        Raises:
+            ValueError: names or shapes differ.
+        """
+        own = self.state()
+        if set(own) != set(state):
+            differ = sorted(set(own) ^ set(state))
+            raise ValueError(f"{self.name}: the weights to load have other names: {', '.join(differ[:8])}")
+        for name, tensor in own.items():
+            if tensor.shape != state[name].shape:
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not {tuple(state[name].shape)}")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(state[name])
+        self._print = None
+
+    def frozen(self, name: str) -> LanguageModel:
+        """A copy under another name that shares no memory and keeps this version."""
+        other = copy.copy(self)
+        other.engine, other.name = self.engine.twin(), name
+        other.forget()
+        return other
+
+    def fingerprint(self) -> str:
+        """A hash of weights and manner, worked out once for each version."""
+        if self._print is None or self._print[0] != self.version:
+            digest = hashlib.blake2b(repr(self.manner).encode(), digest_size=8)
+            for name, tensor in sorted(self.state().items()):
+                digest.update(name.encode() + tensor.contiguous().cpu().view(torch.uint8).numpy().tobytes())
+            self._print = (self.version, digest.hexdigest())
+        return self._print[1]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model in Hugging Face format, and its manner beside it."""
+        self.engine.save(folder)
+        write_manner(folder, self.manner)
+
+
+def read_manner(folder: str | Path) -> Manner:
+    """The manner saved beside a model, or the default one.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    path = Path(folder) / SETTINGS
+    if not path.is_file():
+        return Manner()
+    try:
+        return Manner(**json.loads(path.read_text()))
+    except (TypeError, ValueError) as fault:
+        raise ConfigError(f"{path} does not hold the settings of a language model: {fault}") from fault
+
+
+def write_manner(folder: str | Path, manner: Manner) -> None:
+    """Keep a manner beside a model."""
+    (Path(folder) / SETTINGS).write_text(json.dumps(dataclasses.asdict(manner), indent=1, ensure_ascii=False))

@@ -1,0 +1,112 @@
+"""Prompts: how a request is put to a language model.
+
+A prompt is a list of messages in the form every chat interface takes. Two styles: "full" gives the
+rules, the view and how to answer; "compact" gives the view and the legal replies alone, for models of a
+few hundred thousand weights that have been taught one game's language.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from ludus.core.agent import Request
+from ludus.core.errors import UnknownName
+from ludus.core.game import Choice, Forfeit, Form, Move, Options, View
+from ludus.core.reading import instruction, write_move
+
+Message: TypeAlias = dict[Literal["role", "content"], str]
+STYLES = ("full", "compact")
+MEMORIES = ("auto", "turn", "conversation")
+THOUGHT = ("<think>", "</think>")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompter:
+    """Writes the messages for a request.
+
+    Attributes:
+        style: "full" or "compact".
+        memory: "turn" shows each view alone; "conversation" shows the seat's earlier views and replies
+            before it; "auto" converses unless one view carries everything the seat knows.
+        system: a system message put before everything, if not empty.
+    """
+
+    style: str = "full"
+    memory: str = "auto"
+    system: str = ""
+
+    def __post_init__(self) -> None:
+        if self.style not in STYLES:
+            raise UnknownName("prompt style", self.style, STYLES)
+        if self.memory not in MEMORIES:
+            raise UnknownName("prompt memory", self.memory, MEMORIES)
+
+    def converses(self, request: Request) -> bool:
+        """Whether earlier turns of the seat are part of the prompt."""
+        return self.memory == "conversation" or (self.memory == "auto" and not request.complete)
+
+    def messages(self, request: Request) -> list[Message]:
+        """The whole prompt; earlier replies are written as their moves would be."""
+        out: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
+        past = request.past if self.converses(request) else ()
+        for turn, (view, move) in enumerate(past):
+            out.append({"role": "user", "content": self._told(request, view, None, first=turn == 0)})
+            out.append({"role": "assistant", "content": _written(move, request.options)})
+        text = self._told(request, request.view, request.options, first=not past)
+        out.append(
+            {"role": "user", "content": text + (f"\n{request.complaint}" if request.complaint else "")}
+        )
+        return out
+
+    def follow_up(self, request: Request) -> str:
+        """What the next user message of a conversation that is under way says."""
+        if request.complaint:
+            reminder = "" if self.style == "compact" else f"\n{instruction(request.options)}"
+            return f"Your reply could not be used: {request.complaint}{reminder}"
+        return self._told(request, request.view, request.options, first=False)
+
+    def _told(self, request: Request, view: View, options: Options | None, *, first: bool) -> str:
+        """Rules (once, in full style), view, and how to answer (in the turn that is asked)."""
+        if self.style == "compact":
+            parts = [view.text, "" if options is None else menu(options)]
+            return "\n".join(part for part in parts if part)
+        how = "" if options is None else instruction(options)
+        parts = [request.rules if first else "", f"You are {request.seat}." if first else "", view.text, how]
+        return "\n\n".join(part for part in parts if part)
+
+
+def menu(options: Options) -> str:
+    """The legal replies side by side, for compact prompts; nothing where replies are free.
+
+    >>> import numpy as np
+    >>> menu(Choice(("pass", "bet"), np.array([True, True])))
+    '[pass] [bet]'
+    """
+    if isinstance(options, Choice):
+        return " ".join(f"[{name}]" for name in options.allowed)
+    return "{" + ", ".join(options.schema) + "}" if isinstance(options, Form) else ""
+
+
+def _written(move: Move, options: Options) -> str:
+    """An earlier move as a reply. Its own options are gone: an index is named by the present ones."""
+    if isinstance(move, Forfeit):
+        return "..."
+    if isinstance(move, int) and not (isinstance(options, Choice) and move < len(options.names)):
+        return str(move)
+    return write_move(move, options)
+
+
+def split_thought(raw: str) -> tuple[str, str]:
+    """Reasoning and answer of a reply; a thought that never ends leaves no answer.
+
+    >>> split_thought("<think>He may bluff.</think>[bet]")
+    ('He may bluff.', '[bet]')
+    """
+    opening, closing = THOUGHT
+    if closing in raw:
+        thought, _, answer = raw.rpartition(closing)
+        return thought.replace(opening, "").strip(), answer
+    if opening in raw:
+        return raw.replace(opening, "").strip(), ""
+    return "", raw

@@ -1,0 +1,205 @@
+"""Teaching a model a game's language: supervised learning on transcripts of random legal play.
+
+The lessons are what a seat is asked in games played at random, each with the replies that are legal
+there. The loss is on reply tokens only, and every legal reply of a choice counts alike, so that self-play
+from the taught model starts legal and weak: at the uniform policy, near enough.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ludus.core.agent import Decision, Request, Uniform
+from ludus.core.errors import ConfigError, MissingExtra, TrainingError
+from ludus.core.game import Choice, Forfeit, Game
+from ludus.core.match import Match
+from ludus.core.play import play
+from ludus.core.reading import write_move
+from ludus.core.registry import make
+
+try:
+    import torch
+
+    from ludus.agents.language.causal import CausalModel, Ids
+    from ludus.agents.language.local import read_manner, write_manner
+except ImportError as absent:
+    raise MissingExtra("teaching a language model", "llm") from absent
+
+from ludus.agents.language.prompts import Prompter
+
+REPLIES_AT_ONCE = 8  # of one prompt in one batch
+WARM_UP = 10  # steps
+
+
+class Lessons(NamedTuple):
+    """Prompts, and beside each the replies that are legal there."""
+
+    prompts: tuple[Ids, ...]
+    replies: tuple[tuple[Ids, ...], ...]
+
+
+class Taught(NamedTuple):
+    """What came of teaching.
+
+    Attributes:
+        lessons: distinct prompts.
+        loss: mean loss of a reply, in nats, over the last tenth of the steps.
+        floor: the least loss there can be: the mean logarithm of how many replies are legal.
+    """
+
+    lessons: int
+    loss: float
+    floor: float
+
+
+class _Scribe(Uniform):
+    """Plays at random, and writes down what it was asked and what may be replied."""
+
+    def __init__(self, model: CausalModel, prompter: Prompter) -> None:
+        super().__init__("scribe")
+        self.model, self.prompter = model, prompter
+        self.found: dict[Ids, dict[Ids, None]] = {}
+
+    def act(self, requests: Sequence[Request]) -> list[Decision]:
+        decisions = super().act(requests)
+        for request, decision in zip(requests, decisions, strict=True):
+            if isinstance(decision.move, Forfeit):
+                continue
+            options = request.options
+            moves: list[Any] = [decision.move]
+            if isinstance(options, Choice):
+                moves = [int(move) for move in np.flatnonzero(options.legal)]
+            prompt = self.model.encode(self.prompter.messages(request))
+            replies = [self.model.encode_reply(write_move(move, options)) for move in moves]
+            self.found.setdefault(prompt, {}).update(dict.fromkeys(replies))
+        return decisions
+
+
+def lessons(
+    model: CausalModel, prompter: Prompter, games: Sequence[str | Game[Any]], episodes: int, seed: int
+) -> Lessons:
+    """What is asked, and may be replied, in `episodes` random games of each of `games`."""
+    scribe = _Scribe(model, prompter)
+    for game in games:
+        rules = make(game) if isinstance(game, str) else game
+        lineup = dict.fromkeys(rules.players, scribe)
+        for episode in play([Match(rules, lineup, seed=seed + number) for number in range(episodes)]):
+            if episode.end == "error":
+                raise ConfigError(f"{rules.id} cannot be taught, a random game of it failed: {episode.fault}")
+    return Lessons(tuple(scribe.found), tuple(tuple(replies) for replies in scribe.found.values()))
+
+
+def teach(
+    path: str | Path,
+    games: Sequence[str | Game[Any]],
+    *,
+    steps: int = 150,
+    seed: int = 0,
+    episodes: int = 200,
+    batch: int = 16,
+    rate: float = 3e-3,
+    style: str = "compact",
+    memory: str = "auto",
+    to: str | Path | None = None,
+    device: str = "cpu",
+    show: bool = False,
+) -> Taught:
+    """Teach a model the language of games, and save it with the style it was taught.
+
+    Args:
+        path: the model's folder, in Hugging Face format.
+        games: registered names, or games.
+        steps: of AdamW, with a short warm-up and a cosine decay to nothing.
+        seed: decides the transcripts and the order of the lessons.
+        episodes: random games played of each game.
+        batch: prompts a step; all of them if there are no more.
+        rate: the highest learning rate.
+        style: of the prompts, "compact" or "full".
+        memory: of the prompts, as in `Prompter`.
+        to: where to save; by default the folder it came from.
+        device: where it computes.
+        show: draw a progress bar.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    model = CausalModel(path, device=device)
+    found = lessons(model, Prompter(style, memory), games, episodes, seed)
+    losses = _fit(model, found, steps, batch, rate, np.random.default_rng(seed), show=show)
+    folder = Path(to or path)
+    model.save(folder)
+    longest = max(len(reply) for replies in found.replies for reply in replies)
+    manner = dataclasses.replace(
+        read_manner(path), style=style, memory=memory, max_new_tokens=longest + max(4, longest // 8)
+    )
+    write_manner(folder, manner)
+    last = losses[-max(1, steps // 10) :]
+    floor = float(np.mean([np.log(len(replies)) for replies in found.replies]))
+    return Taught(len(found.prompts), float(np.mean(last)), floor)
+
+
+def _fit(
+    model: CausalModel,
+    found: Lessons,
+    steps: int,
+    batch: int,
+    rate: float,
+    rng: np.random.Generator,
+    *,
+    show: bool,
+) -> list[float]:
+    optimiser = torch.optim.AdamW(model.model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
+    losses: list[float] = []
+    with _progress(show=show) as bar:
+        task = bar.add_task("teaching", total=steps, loss="") if bar else None
+        for step in range(steps):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + np.cos(np.pi * step / steps))
+            loss = _loss(model, found, batch, rng)
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    f"teaching: the loss is {loss.item()} at step {step}; a lower rate may help"
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.model.parameters(), 1.0)
+            optimiser.step()
+            losses.append(loss.item())
+            if bar and task is not None:
+                bar.update(task, advance=1, loss=f"loss {losses[-1]:.3f}")
+    return losses
+
+
+def _loss(model: CausalModel, found: Lessons, batch: int, rng: np.random.Generator) -> torch.Tensor:
+    """Mean over prompts and their replies of minus the log-probability of the reply."""
+    count = min(batch, len(found.prompts))
+    chosen = rng.choice(len(found.prompts), count, replace=False)
+    pairs: list[tuple[int, Ids]] = []
+    weights: list[float] = []
+    for index, prompt in enumerate(chosen.tolist()):
+        replies = found.replies[prompt]
+        some = rng.permutation(len(replies))[:REPLIES_AT_ONCE]
+        pairs += [(index, replies[i]) for i in some]
+        weights += [1.0 / (len(some) * count)] * len(some)
+    scored = model.score([found.prompts[prompt] for prompt in chosen.tolist()], pairs)
+    total: torch.Tensor = -(scored.logprobs.sum(1) * torch.tensor(weights, device=model.device)).sum()
+    return total
+
+
+def _progress(*, show: bool) -> Any:
+    if not show:
+        return nullcontext()
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
