@@ -1,0 +1,369 @@
+"""A torch network over features: plays, learns, and is saved as safetensors.
+
+The network maps features (N, *F) to logits (N, A) and values (N,). Illegal moves are masked before
+the softmax. Policy and value have trunks of their own: sharing one lets the value loss, which in
+games of chance never vanishes, crowd out the policy.
+
+Shape letters: N rows, A moves, F features.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ludus.core.agent import Decision, Request, Tokens
+from ludus.core.errors import ConfigError, MissingExtra, UnknownName
+from ludus.core.game import Choice, Game, role_of
+from ludus.core.policy import Rows, Scores
+from ludus.core.registry import register_agent
+
+try:
+    import torch
+    from safetensors.torch import load_file, save_file
+    from torch import Tensor, nn
+except ImportError as absent:
+    raise MissingExtra("the network agent", "torch") from absent
+
+BLOCK = 64  # requests are answered in blocks of this many rows, padded: see `NetworkAgent._rows`
+WEIGHTS, SETTINGS = "weights.safetensors", "network.json"
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a network is made of.
+
+    Attributes:
+        features: shape of a view's features (F).
+        moves: how many moves there are (A).
+        hidden: widths of the hidden layers.
+        channels: widths of 3 x 3 convolutions before them, for features that are planes; none if empty.
+        planes: where the planes stand in F: "last" (H, W, C) or "first" (C, H, W).
+        activation: "tanh" or "relu".
+        words: if not 0, the network reads prose: F is then (words,), counts of hashed words and pairs.
+    """
+
+    features: tuple[int, ...]
+    moves: int
+    hidden: tuple[int, ...] = (128, 128)
+    channels: tuple[int, ...] = ()
+    planes: str = "last"
+    activation: str = "tanh"
+    words: int = 0
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise UnknownName("activation", self.activation, ACTIVATIONS)
+        if self.planes not in ("first", "last"):
+            raise UnknownName("place of planes", self.planes, ("first", "last"))
+        if self.channels and len(self.features) != 3:
+            raise ConfigError(f"convolutions need features of three dimensions, not {self.features}")
+
+
+class Network(nn.Module):
+    """Two trunks, one for the policy and one for the value.
+
+    Weights are orthogonal (Saxe et al. 2014, arXiv:1312.6120) and drawn from `generator`; the
+    policy starts close to uniform.
+    """
+
+    def __init__(self, shape: Shape, generator: torch.Generator) -> None:
+        super().__init__()
+        self.shape = shape
+        self.policy = _trunk(shape, shape.moves, 0.01, generator)
+        self.critic = _trunk(shape, 1, 1.0, generator)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, *F) to logits (N, A) and values (N,)."""
+        x = features.float()
+        if self.shape.channels:
+            x = x if self.shape.planes == "first" else x.permute(0, 3, 1, 2)
+        else:
+            x = x.flatten(1)
+        return self.policy(x), self.critic(x).squeeze(-1)
+
+
+def _trunk(shape: Shape, out: int, gain: float, generator: torch.Generator) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    width = int(np.prod(shape.features))
+    if shape.channels:
+        height, breadth, planes = (
+            shape.features if shape.planes == "last" else (*shape.features[1:], shape.features[0])
+        )
+        for channels in shape.channels:
+            layers += [_made(nn.Conv2d(planes, channels, 3, padding=1), 2**0.5, generator)]
+            layers += [ACTIVATIONS[shape.activation]()]
+            planes = channels
+        layers.append(nn.Flatten())
+        width = height * breadth * planes
+    for hidden in shape.hidden:
+        layers += [_made(nn.Linear(width, hidden), 2**0.5, generator), ACTIVATIONS[shape.activation]()]
+        width = hidden
+    layers.append(_made(nn.Linear(width, out), gain, generator))
+    return nn.Sequential(*layers)
+
+
+def _made(layer: nn.Linear | nn.Conv2d, gain: float, generator: torch.Generator) -> nn.Module:
+    nn.init.orthogonal_(layer.weight, gain, generator=generator)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Drawn(NamedTuple):
+    """Moves for many positions: moves (N,) int64, logprobs (N,) float32, values (N,) float32."""
+
+    moves: NDArray[np.int64]
+    logprobs: NDArray[np.float32]
+    values: NDArray[np.float32]
+
+
+class NetworkAgent:
+    """A network that plays and learns: a `Policy`, see `ludus.core.policy`.
+
+    Args:
+        name: its name in records.
+        network: the weights.
+        version: how often it has been updated.
+    """
+
+    def __init__(self, name: str, network: Network, version: int = 0) -> None:
+        self.name, self.network, self.version = name, network, version
+        self._print: tuple[Any, str] = (None, "")
+
+    # ------------------------------------------------------------------------------- playing
+    def act(self, requests: Sequence[Request]) -> list[Decision]:
+        logp, values = self._asked(requests)
+        decisions = []
+        for request, row, value in zip(requests, logp, values, strict=True):
+            move = _inverse(row[None], np.array([request.rng.random()]))[0]
+            tokens = Tokens(
+                prompt=self._seen(request),
+                ids=np.array([move], np.int64),
+                logprobs=row[[move]].astype(np.float32),
+                sampled=np.ones(1, np.bool_),
+                policy=self.name,
+                version=self.version,
+                legal=_legal(request),
+            )
+            decisions.append(Decision(int(move), tokens=tokens, value=float(value)))
+        return decisions
+
+    def value(self, requests: Sequence[Request]) -> NDArray[np.float64]:
+        _, values = self._rows(np.stack([self._seen(r) for r in requests]), None)
+        return values.astype(np.float64)
+
+    def probabilities(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:
+        return [np.exp(row) / np.exp(row).sum() for row in self._asked(requests)[0]]
+
+    def _asked(self, requests: Sequence[Request]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        features = np.stack([self._seen(r) for r in requests])
+        return self._rows(features, np.stack([_legal(r) for r in requests]))
+
+    def _seen(self, request: Request) -> NDArray[Any]:
+        words = self.network.shape.words
+        return hashed(request.information, words) if words else _features(request)
+
+    def _rows(
+        self, features: NDArray[Any], legal: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Log-probabilities (N, A) and values (N,), computed in blocks of one size.
+
+        Matrix products of other sizes add up in another order; equal blocks keep an answer from
+        depending on how many requests happen to share the batch.
+        """
+        n = len(features)
+        full = -(-n // BLOCK) * BLOCK
+        padded = np.zeros((full, *features.shape[1:]), features.dtype)
+        padded[:n] = features
+        with torch.no_grad():
+            parts = [self.network(torch.from_numpy(padded[i : i + BLOCK])) for i in range(0, full, BLOCK)]
+        logits = torch.cat([part[0] for part in parts])[:n]
+        values = torch.cat([part[1] for part in parts])[:n]
+        allowed = None if legal is None else torch.from_numpy(legal)
+        return _normalised(logits.double(), allowed).numpy(), values.numpy()
+
+    def draw(self, features: NDArray[Any], legal: NDArray[np.bool_], uniform: NDArray[np.float64]) -> Drawn:
+        """Moves for many positions at once, without requests.
+
+        Args:
+            features: (N, *F).
+            legal: (N, A).
+            uniform: (N,) in [0, 1), one number for each draw.
+        """
+        with torch.no_grad():
+            logits, values = self.network(torch.from_numpy(features))
+            logp = _normalised(logits, torch.from_numpy(legal)).numpy()
+        moves = _inverse(logp, uniform)
+        return Drawn(moves, logp[np.arange(len(moves)), moves], values.numpy())
+
+    # ------------------------------------------------------------------------------ learning
+    def score(self, rows: Rows) -> Scores:
+        if not isinstance(rows.prompts, np.ndarray):
+            raise TypeError(f"{self.name}: a network scores features of one shape, not token ids")
+        if rows.ids.shape[1] != 1:
+            raise ValueError(
+                f"{self.name}: a network's move is one token, and these have {rows.ids.shape[1]}"
+            )
+        logits, values = self.network(torch.from_numpy(rows.prompts))
+        legal = (
+            torch.ones_like(logits, dtype=torch.bool) if rows.legal is None else torch.from_numpy(rows.legal)
+        )
+        logp = _normalised(logits, legal)
+        known = logp.masked_fill(~legal, 0.0)
+        return Scores(
+            logprobs=logp.gather(1, torch.from_numpy(rows.ids)),
+            mask=torch.from_numpy(rows.sampled),
+            entropy=-(known.exp() * known).masked_fill(~legal, 0.0).sum(1, keepdim=True),
+            values=values,
+            choices=logp,
+        )
+
+    def parameters(self) -> Iterable[Tensor]:
+        return self.network.parameters()
+
+    def state(self) -> dict[str, Tensor]:
+        return {name: weight.detach() for name, weight in self.network.state_dict().items()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.network.load_state_dict(dict(state), strict=True)
+
+    def frozen(self, name: str) -> NetworkAgent:
+        twin = Network(self.network.shape, torch.Generator())
+        twin.load_state_dict(self.network.state_dict())
+        return NetworkAgent(name, twin.requires_grad_(requires_grad=False), self.version)
+
+    def fingerprint(self) -> str:
+        mark = (self.version, *(weight._version for weight in self.network.state_dict().values()))  # noqa: SLF001
+        if self._print[0] != mark:
+            h = hashlib.blake2b(json.dumps(dataclasses.asdict(self.network.shape)).encode(), digest_size=8)
+            for name, weight in sorted(self.state().items()):
+                h.update(name.encode() + weight.contiguous().numpy().tobytes())
+            self._print = (mark, h.hexdigest())
+        return self._print[1]
+
+    def save(self, folder: str | Path) -> None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: w.contiguous() for name, w in self.state().items()}, folder / WEIGHTS)
+        about = {"name": self.name, "version": self.version, **dataclasses.asdict(self.network.shape)}
+        (folder / SETTINGS).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def _inverse(logp: NDArray[Any], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The move whose stretch of the cumulative distribution holds `uniform`; never an illegal one."""
+    share = np.exp(logp.astype(np.float64))
+    reach = np.cumsum(share, 1)
+    move = np.sum(uniform[:, None] * reach[:, -1:] >= reach, 1)
+    last = share.shape[1] - 1 - np.argmax(share[:, ::-1] > 0, 1)
+    return np.asarray(np.minimum(move, last), np.int64)
+
+
+def _normalised(logits: Tensor, legal: Tensor | None) -> Tensor:
+    """Log-probabilities over the legal moves, -inf elsewhere; gradients stay finite."""
+    if legal is None:
+        return torch.log_softmax(logits, -1)
+    logp = torch.log_softmax(logits.masked_fill(~legal, -1e9), -1)
+    return logp.masked_fill(~legal, -torch.inf)
+
+
+def _features(request: Request) -> NDArray[Any]:
+    if request.view.features is None:
+        raise ConfigError(
+            f"{request.game}: {request.seat} sees no features, and a network reads nothing else"
+        )
+    return request.view.features
+
+
+def hashed(prose: str, width: int) -> NDArray[np.float32]:
+    """Counts (width,) of words and of neighbouring pairs, each in the bucket its hash says.
+
+    Source: Weinberger et al. 2009, arXiv:0902.2206 (without signs: buckets are many).
+    """
+    out = np.zeros(width, np.float32)
+    words = prose.split()
+    for item in (*words, *(" ".join(pair) for pair in itertools.pairwise(words))):
+        out[int.from_bytes(hashlib.blake2b(item.encode(), digest_size=8).digest(), "little") % width] += 1
+    return out
+
+
+def _legal(request: Request) -> NDArray[np.bool_]:
+    if not isinstance(request.options, Choice):
+        raise ConfigError(f"{request.game}: {request.seat} has free replies, and a network can only choose")
+    return request.options.legal
+
+
+# ------------------------------------------------------------------------------ making networks
+def fresh(
+    game: Game[Any],
+    *,
+    name: str = "network",
+    seed: int = 0,
+    roles: Sequence[str] = (),
+    words: int = 0,
+    hidden: Sequence[int] = (128, 128),
+    channels: Sequence[int] = (),
+    planes: str = "last",
+    activation: str = "tanh",
+) -> NetworkAgent:
+    """A new network for the players of a game, its weights drawn from `seed`.
+
+    Args:
+        game: the rules.
+        name: its name in records.
+        seed: decides the first weights.
+        roles: which roles or seats it will play; all players if none is named.
+        words: read prose through so many hashed counts instead of features.
+        hidden: as in `Shape`, and so are the three that follow.
+        channels: none by default.
+        planes: "last" or "first".
+        activation: "tanh" or "relu".
+
+    Raises:
+        ConfigError: a player has no features or free replies, or the players' differ in shape.
+    """
+    seats = [seat for seat in game.players if not roles or seat in roles or role_of(seat) in roles]
+    faces = [game.interface(seat) for seat in seats]
+    kinds = {((words,) if words else face.shape, face.moves) for face in faces}
+    if len(kinds) != 1:
+        raise ConfigError(
+            f"{game.id}: one network serves seats of one shape (features, moves), and {seats} have {sorted(kinds, key=repr)}; "
+            "give each role a policy of its own, with roles = [...]"
+        )
+    ((features, moves),) = kinds
+    if features is None:
+        raise ConfigError(f"{game.id}: {seats} have no features; let the network read prose with words = 512")
+    if moves is None:
+        raise ConfigError(f"{game.id}: {seats} have free replies, and a network can only choose")
+    shape = Shape(features, moves, tuple(hidden), tuple(channels), planes, activation, words)
+    return NetworkAgent(name, Network(shape, torch.Generator().manual_seed(seed)))
+
+
+@register_agent("network")
+def network(path: str | Path, name: str | None = None) -> NetworkAgent:
+    """The network saved in folder `path`.
+
+    Raises:
+        UnknownName: there is no saved network; names those beside it.
+    """
+    folder = Path(path)
+    if not (folder / SETTINGS).is_file():
+        beside = sorted(p.parent.name for p in folder.parent.glob(f"*/{SETTINGS}"))
+        raise UnknownName("saved network", folder, beside)
+    about = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    saved, version = about.pop("name"), about.pop("version")
+    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about.items()}
+    shape = Shape(**settings)
+    made = NetworkAgent(name or saved, Network(shape, torch.Generator()), version)
+    made.load(load_file(folder / WEIGHTS))
+    return made

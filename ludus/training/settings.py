@@ -1,0 +1,272 @@
+"""What a run is made with: records that a TOML file fills, checked by pydantic.
+
+Every choice is the registered name of a Python function plus keyword values. The text under a field
+is its help. `ludus.config.load` reads a file into a `RunConfig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, PlainSerializer
+
+_STRICT: dict[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True, "validate_default": True}
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Count: TypeAlias = Annotated[int, Field(ge=0)]
+Number: TypeAlias = Annotated[int, Field(ge=1)]
+Rate: TypeAlias = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A registered name and the keyword values that go with it."""
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def _split(given: Any) -> Any:
+    """`"gae"` or `{name = "gae", trace = 0.9}` as a `Named`."""
+    if isinstance(given, str):
+        return Named(given)
+    if isinstance(given, Mapping) and "name" in given and "settings" not in given:
+        return Named(str(given["name"]), {key: value for key, value in given.items() if key != "name"})
+    return given
+
+
+def _flat(named: Named | None) -> dict[str, Any] | None:
+    return None if named is None else {"name": named.name, **named.settings}
+
+
+Choice: TypeAlias = Annotated[Named, BeforeValidator(_split), PlainSerializer(_flat)]
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What a learner makes small."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    loss: Choice = Named("clip")
+    """Policy loss: clip (low, high, dual), plain."""
+    aggregation: Choice = Named("token_mean")
+    """What each token counts: token_mean, decision_token_mean, decision_token_sum, constant (length)."""
+    correction: Choice = Named("none")
+    """For engines that sample otherwise than the policy scores: none, truncate (most), mask_sequence."""
+    value: Rate = 0.0
+    """Coefficient of the value loss."""
+    value_clip: float | None = None
+    """How far a value may move in one batch before its loss stops falling; absent: any distance."""
+    entropy: float = 0.0
+    """Coefficient of the entropy bonus."""
+    entropy_over: Literal["choices", "tokens"] = "choices"
+    """Entropy of the legal moves or replies, or of each token."""
+    divergence: Rate = 0.0
+    """Coefficient of the divergence from the learner's reference."""
+    divergence_by: Literal["exact", "k1", "k2", "k3", "k3+"] = "exact"
+    """Exact over the legal moves or replies, or estimated on the sampled tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Optimiser:
+    """How weights move."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    """The rule."""
+    rate: Rate = 2.5e-4
+    """Learning rate."""
+    schedule: Literal["constant", "linear"] = "constant"
+    """Constant, or falling linearly to zero at the end of the run."""
+    eps: Rate = 1e-5
+    """Added to the root of the second moment (adam, adamw)."""
+    decay: Rate = 0.0
+    """Weight decay (adamw)."""
+    clip: float | None = 0.5
+    """Largest norm of a gradient; absent: any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Which decisions a learner learns from."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    roles: tuple[str, ...] = ()
+    """Roles or seats; all if empty."""
+    max_age: Count = 0
+    """How many versions old a decision may be."""
+    sources: tuple[str, ...] = ("fresh",)
+    """Where decisions may come from."""
+    keep: Choice = Named("all")
+    """A filter by name: all, with_credit, varied."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerConfig:
+    """A learner: which policy learns what from which decisions."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    policy: str
+    """The policy that learns."""
+    name: str = ""
+    """Its name in metrics; the policy's if empty."""
+    preset: str = ""
+    """A preset of `ludus.training.recipes` that fills what is not given here."""
+    estimator: Choice = Named("gae")
+    """Advantages: gae, group_mean, leave_one_out, role_baseline, returns."""
+    objective: Objective = Objective()
+    """What is made small."""
+    optimiser: Optimiser = Optimiser()
+    """How weights move."""
+    selector: Selector = Selector()
+    """Which decisions are learned from."""
+    epochs: Number = 1
+    """Passes over each batch."""
+    minibatches: Number = 1
+    """Updates in each pass."""
+    micro: Count = 0
+    """Decisions scored at once; 0: the whole minibatch. Changes memory, not results."""
+    normalise: Literal["none", "batch", "minibatch"] = "none"
+    """Bring advantages to mean zero and deviation one, over the batch or each minibatch."""
+    old: Literal["recompute", "rollout"] = "recompute"
+    """Old log-probabilities: scored again before the update, or as they were when sampled."""
+    reference: Literal["", "init", "magnet"] = ""
+    """What the divergence is from: the first weights, or a moving average of the weights."""
+    magnet_rate: Share = 0.01
+    """How fast the moving average follows, for each step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """How decisions are gathered for each step."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    by: Literal["arrays", "play"] = "play"
+    """Arrays: networks on array games, games running on from step to step. Play: whole episodes."""
+    rows: Number = 64
+    """Arrays: games side by side."""
+    length: Number = 32
+    """Arrays: decisions of each row in a step."""
+    games: Number = 256
+    """Play: episodes in a step."""
+    samples: Number = 1
+    """Play: episodes that share a seed, and so the deal; the group of group estimators."""
+    at_once: Number = 1024
+    """Play: live tables."""
+    max_steps: Number = 1000
+    """Play: decisions after which an episode is cut."""
+    illegal: Literal["forfeit", "retry", "skip", "random"] = "forfeit"
+    """Play: what happens to a reply that cannot be used."""
+    retries: Count = 0
+    """Play: how often a seat is asked again, where illegal = "retry"."""
+    penalty: Rate = 0.0
+    """Play: what a skipped turn costs, where illegal = "skip"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of steps with its own lineup and learners."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    steps: Number
+    """How many steps."""
+    lineup: dict[str, str] = field(default_factory=dict)
+    """Who sits where, by seat or role; the run's lineup if empty."""
+    learners: tuple[str, ...] = ()
+    """Names of the learners that learn; all if empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Exact measures of small games, taken while training."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    every: Count = 0
+    """Steps between measures; 0: never. The last step is always measured where this is not 0."""
+    policies: tuple[str, ...] = ()
+    """Which policies play all seats; all of them if empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wandb:
+    """Weights & Biases."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    mode: Literal["disabled", "offline", "online"] = "disabled"
+    """Where metrics go besides the run's folder."""
+    project: str = "ludus"
+    """The project they are filed under."""
+
+
+@dataclass(frozen=True, slots=True)
+class GameConfig:
+    """The game, by name, and what it is made with."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    name: str
+    """Its registered name."""
+    params: dict[str, Any] = field(default_factory=dict)
+    """What it is made with."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Everything a run is made with."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    game: GameConfig
+    """The game."""
+    policies: dict[str, Choice]
+    """Policies by name: each a registered kind (network, language) and its settings."""
+    learners: tuple[LearnerConfig, ...]
+    """Who learns what."""
+    lineup: dict[str, str]
+    """Who sits where, by seat or role: a policy, policy@init, policy@phase_start, policy@past, or an agent."""
+    phases: tuple[Phase, ...]
+    """Stretches of steps, one after the other."""
+    name: str = "run"
+    """The run's name, and that of its folder under `root`."""
+    root: str = "runs"
+    """Where run folders are made."""
+    seed: Count = 0
+    """Decides every random number of the run."""
+    cycles: Number = 1
+    """How often the phases are gone through."""
+    threads: Number = 1
+    """Threads of torch; sums change in the last bit with their number."""
+    collect: Collect = Collect()
+    """How decisions are gathered."""
+    evaluate: Evaluate = Evaluate()
+    """Exact measures."""
+    checkpoint_every: Count = 0
+    """Steps between checkpoints; 0: only at the end."""
+    keep_checkpoints: Number = 2
+    """How many checkpoints are kept."""
+    snapshot_every: Count = 0
+    """Steps between snapshots, the opponents of policy@past; 0: none."""
+    keep_episodes: Count = 0
+    """How many of the first and of the last training episodes are written down."""
+    log_every: Number = 1
+    """Steps between lines of metrics."""
+    tensorboard: bool = True
+    """Write TensorBoard files."""
+    wandb: Wandb = Wandb()
+    """Weights & Biases."""
+    recipe: str = ""
+    """module:function that is called with this configuration and returns the run, for what it cannot say."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.cycles * sum(phase.steps for phase in self.phases)
