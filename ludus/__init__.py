@@ -10,6 +10,15 @@ from ludus.core.agent import Agent, Decision, Failure, FirstLegal, Request, Toke
 from ludus.core.array_game import NATURE, OVER, TOGETHER, ArrayGame, Batch, batch
 from ludus.core.episode import Episode, Step, read, write
 from ludus.core.errors import LudusError
+from ludus.core.exact import (
+    best_response,
+    exploitability,
+    nash_conv,
+    solve,
+    tabular,
+    uniform,
+    value,
+)
 from ludus.core.game import CHANCE, Choice, Forfeit, Form, Game, Interface, Text, View
 from ludus.core.match import Illegal, Match
 from ludus.core.play import play
@@ -25,16 +34,8 @@ from ludus.core.registry import (
     seat_up,
 )
 from ludus.core.replay import Frame, Verdict, replay, verify
-from ludus.core.exact import (
-    best_response,
-    exploitability,
-    nash_conv,
-    solve,
-    tabular,
-    uniform,
-    value,
-)
 from ludus.core.tables import tabulate
+from ludus.envs.doors.registration import open_doors as _open_doors
 from ludus.testing import check_game
 
 __all__ = [
@@ -106,6 +107,7 @@ GAMES.lazily(
         "tic_tac_toe": "ludus.envs.board.tic_tac_toe",
     }
 )
+GAMES.lazily({"pettingzoo": "ludus.envs.doors.from_pettingzoo"}, listed=False)  # says nothing without `env`
 AGENTS.lazily(
     {
         "arithmetic": "ludus.agents.referees.arithmetic",
@@ -125,3 +127,4 @@ AGENTS.lazily(
         "uniform": "ludus.agents.simple",
     }
 )
+_open_doors()

@@ -103,7 +103,7 @@ class Against(gymnasium.Env[dict[str, Any], Any]):
         over = not cut and live.gone(self.seat)
         return self._observation(), live.collect(self.seat), over, cut, self._info()
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """What the seat sees, in prose."""
         if self.render_mode is None:
             gymnasium.logger.warn(

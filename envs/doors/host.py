@@ -42,7 +42,9 @@ class Hosted(Live):
         earned: what each seat has earned since it was last collected.
     """
 
-    def __init__(self, match: Match, game: Game[Any], agents: dict[Seat, Agent], outside: frozenset[Seat]) -> None:
+    def __init__(
+        self, match: Match, game: Game[Any], agents: dict[Seat, Agent], outside: frozenset[Seat]
+    ) -> None:
         super().__init__(match, game, agents)
         self.outside = outside
         self.open: dict[Seat, Request] = {}
@@ -216,7 +218,9 @@ def host(
         if seat not in game.seats:
             raise UnknownName(f"seat of {game.id}", seat, game.players)
         if seat in game.crew():
-            raise ConfigError(f"{game.id}: {seat} is crew and never played from outside; players are {game.players}")
+            raise ConfigError(
+                f"{game.id}: {seat} is crew and never played from outside; players are {game.players}"
+            )
     stand_in = Outside()
     agents = seat_up(game, {**inside, **dict.fromkeys(seats, stand_in)})
     return Host(game, agents, seats, settings)

@@ -55,7 +55,9 @@ class _Door:
         }
         self._faces = interfaces(self.game)
         self.observation_spaces: dict[Seat, Any] = {s: observation_space(f) for s, f in self._faces.items()}
-        self.action_spaces: dict[Seat, Any] = {s: action_space(f, self._draw(s)) for s, f in self._faces.items()}
+        self.action_spaces: dict[Seat, Any] = {
+            s: action_space(f, self._draw(s)) for s, f in self._faces.items()
+        }
         self._rng = np.random.default_rng()
         self._live: Hosted | None = None
         self._redeals = 0
@@ -234,7 +236,9 @@ class Parallel(_Door, ParallelEnv[Seat, Any, Any]):  # type: ignore[misc]
         """
         live, played = self.live, self.agents
         if set(actions) != set(played):
-            raise ValueError(f"{self.game.id}: actions of {sorted(actions)} given, of {sorted(played)} expected")
+            raise ValueError(
+                f"{self.game.id}: actions of {sorted(actions)} given, of {sorted(played)} expected"
+            )
         for seat in played:
             live.answer(seat, actions[seat])
         cut = live.table.end == "cut"

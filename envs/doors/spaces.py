@@ -106,7 +106,7 @@ def action_space(interface: Interface, draw: Draw | None = None) -> spaces.Space
 def box(shape: tuple[int, ...], dtype: str) -> spaces.Box:
     """Features of this shape, bounded by what the dtype holds."""
     bounds = np.finfo(dtype) if np.dtype(dtype).kind == "f" else np.iinfo(dtype)
-    return spaces.Box(bounds.min, bounds.max, shape, np.dtype(dtype))  # type: ignore[arg-type]
+    return spaces.Box(bounds.min, bounds.max, shape, np.dtype(dtype))
 
 
 def mask_of(options: Options | None, interface: Interface) -> NDArray[np.int8] | None:

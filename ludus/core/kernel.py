@@ -76,6 +76,7 @@ def refused(mask: Any, choice: Any) -> int:
 
 # ---- of each game ----
 NATURE, OVER, TOGETHER = -1, -2, -3
+STAY, DEAL = -1, -2
 
 
 @njit
@@ -158,6 +159,42 @@ def step(
                 opening[i, :] = 0.0
                 m = settle(s, opening[i], p, seed, i)
             who[i] = show(s, m, waiting[i], mask[i], obs[i])
+
+
+@njit(parallel=True, cache=True)
+def forward(
+    states: Any,
+    first: Any,
+    choice: Any,
+    aside: Any,
+    waiting: Any,
+    seed: Any,
+    obs: Any,
+    mask: Any,
+    pay: Any,
+    who: Any,
+    outcomes: int,
+    chunk: int,
+) -> None:
+    """Play choice (N,) in some rows; games that end stay as they ended, with `who` OVER.
+
+    A row whose choice is STAY is left alone, and one whose choice is DEAL starts anew. What is paid is
+    added to pay (N, K).
+    """
+    n = states.shape[0]
+    for block in prange((n + chunk - 1) // chunk):
+        p = np.zeros(outcomes)
+        for i in range(block * chunk, min(n, (block + 1) * chunk)):
+            if choice[i] == STAY:
+                continue
+            s = states[i]
+            if choice[i] == DEAL:
+                states[i] = first[0]
+                waiting[i] = 0
+            else:
+                decide(s, choice, aside, waiting, pay[i], i)
+            m = settle(s, pay[i], p, seed, i)
+            who[i] = OVER if m == OVER else show(s, m, waiting[i], mask[i], obs[i])
 
 
 @njit(cache=True)

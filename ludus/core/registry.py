@@ -9,8 +9,9 @@ A package makes its games known in its `pyproject.toml`:
 from __future__ import annotations
 
 import importlib
+import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
@@ -30,10 +31,33 @@ class Registry:
         self._makers: dict[str, Callable[..., Any]] = {}
         self._modules: dict[str, str] = {}  # name -> module whose import registers it
         self._broken: set[str] = set()
+        self._unlisted: set[str] = set()
+        self._followers: list[Callable[[str], None]] = []
 
-    def lazily(self, names: Mapping[str, str]) -> None:
-        """Make names known whose modules are imported only when they are asked for."""
+    def lazily(self, names: Mapping[str, str], *, listed: bool = True) -> None:
+        """Make names known whose modules are imported only when they are asked for.
+
+        Unlisted ones can be made, but are not among `names`: they say nothing without parameters.
+        """
         self._modules.update(names)
+        if not listed:
+            self._unlisted.update(names)
+        self._announce(names)
+
+    def follow(self, follower: Callable[[str], None]) -> None:
+        """Call `follower` with every listed name, and with those that come to be known later."""
+        self._followers.append(follower)
+        for name in self.names():
+            follower(name)
+
+    def _announce(self, names: Iterable[str]) -> None:
+        for name in set(names) - self._unlisted:
+            for follower in self._followers:
+                follower(name)
+
+    def version(self, name: str) -> int:
+        """The version of `name` as far as it is known without importing anything: 0 at first."""
+        return int(getattr(self._makers.get(name), "version", 0))
 
     def add(self, name: str, maker: Maker) -> Maker:
         """Register `maker`; the same maker may be registered twice, another may not."""
@@ -41,12 +65,13 @@ class Registry:
         if known is not None and _place(known) != _place(maker):
             raise ValueError(f"{self.kind} {name!r} is already registered by {_place(known)}")
         self._makers[name] = maker
+        self._announce([name])
         return maker
 
     def names(self) -> list[str]:
-        """Every known name, plug-ins included, none of them imported."""
+        """Every listed name, plug-ins included, none of them imported."""
         plugins = {plug.name for plug in entry_points(group=self.group)} - self._broken
-        return sorted({*self._makers, *self._modules, *plugins})
+        return sorted({*self._makers, *self._modules, *plugins} - self._unlisted)
 
     def maker(self, name: str) -> Callable[..., Any]:
         """What makes `name`, imported now if it was not before.
@@ -117,14 +142,29 @@ def make(name: str, **params: Any) -> Game[Any]:
         >>> make("nim", stones=7)
         nim(stones=7)
     """
-    game: Game[Any] = GAMES.maker(_bare(name))(**params)
+    maker = GAMES.maker(_bare(name))
+    _check_parameters(f"parameter of {name}", maker, params)
+    game: Game[Any] = maker(**params)
     return game
 
 
 def make_agent(name: str, **settings: Any) -> Agent:
     """The agent called `name`, made with `settings`."""
-    agent: Agent = AGENTS.maker(_bare(name))(**settings)
+    maker = AGENTS.maker(_bare(name))
+    _check_parameters(f"setting of agent {name}", maker, settings)
+    agent: Agent = maker(**settings)
     return agent
+
+
+def _check_parameters(kind: str, maker: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Name the nearest known parameter of one that `maker` does not take."""
+    asked = inspect.signature(maker.__init__ if inspect.isclass(maker) else maker)
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in asked.parameters.values()):
+        return
+    known = [name for name in asked.parameters if name != "self"]
+    for name in given:
+        if name not in known:
+            raise UnknownName(kind, name, known)
 
 
 def seat_up(game: Game[Any], lineup: Mapping[Seat, Agent | str]) -> dict[Seat, Agent]:
@@ -136,7 +176,7 @@ def seat_up(game: Game[Any], lineup: Mapping[Seat, Agent | str]) -> dict[Seat, A
     table: dict[Seat, Agent] = {}
     for seat, occupant in seats_filled(game, lineup).items():
         if isinstance(occupant, str):
-            occupant = made.setdefault(occupant, made.get(occupant) or make_agent(occupant))  # noqa: PLW2901
+            occupant = made.setdefault(occupant, made.get(occupant) or make_agent(occupant))
         table[seat] = occupant
     return table
 
