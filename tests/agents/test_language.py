@@ -1,0 +1,335 @@
+"""The local language model: exact tokens, exact probabilities, replies kept as they came."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import ludus
+from ludus.core.agent import Request
+from ludus.core.errors import ConfigError
+from ludus.core.game import Choice, Forfeit, Text, View
+from ludus.core.ledger import Ledger
+from ludus.core.match import Illegal
+from ludus.core.play import play
+from ludus.core.registry import make, make_agent
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from ludus.agents.language.causal import CausalModel, Sampled  # noqa: E402
+from ludus.agents.language.local import LanguageModel  # noqa: E402
+from ludus.agents.language.prompts import Prompter  # noqa: E402
+from ludus.agents.language.teach import lessons, teach  # noqa: E402
+from ludus.agents.language.tiny import make_tiny  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def model(taught):
+    return LanguageModel(taught, name="tiny")
+
+
+@pytest.fixture(scope="module")
+def states(model):
+    """One request for each of Kuhn poker's twelve information states."""
+    found = {}
+
+    class Spy:
+        name = "spy"
+
+        def act(self, requests):
+            found.update({r.information: r for r in requests})
+            return make_agent("uniform").act(requests)
+
+    list(play("kuhn_poker", {"player": Spy()}, range(120)))
+    assert len(found) == 12
+    return list(found.values())
+
+
+def fresh(request, seed):
+    return dataclasses.replace(request, rng=np.random.default_rng(seed))
+
+
+# ------------------------------------------------------------------------------------- teaching
+def test_a_taught_model_is_legal_and_weak(model, states):
+    masses = model.masses(states)
+    assert min(mass.sum() for mass in masses) > 0.95
+    game = make("kuhn_poker")
+    assert ludus.nash_conv(game, ludus.tabular(game, model)) == pytest.approx(0.916667, abs=0.03)
+
+
+def test_making_and_teaching_are_functions_of_their_seeds(tmp_path):
+    prints = []
+    for place, seed in (("a", 0), ("b", 0), ("c", 1)):
+        folder = make_tiny(tmp_path / place, width=16, layers=1, heads=2, seed=seed)
+        teach(folder, ["kuhn_poker"], steps=3, episodes=40, seed=seed)
+        prints.append(LanguageModel(folder).fingerprint())
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_making_a_model_leaves_the_global_generator_alone(tmp_path):
+    before = torch.random.get_rng_state()
+    make_tiny(tmp_path, width=16, layers=1, heads=2)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_lessons_hold_every_legal_reply(taught):
+    engine = CausalModel(taught)
+    found = lessons(engine, Prompter("compact"), ["kuhn_poker"], 100, 0)
+    assert len(found.prompts) == 12
+    assert {tuple(map(engine.decode, replies)) for replies in found.replies} == {("[pass]", "[bet]")}
+
+
+def test_a_vocabulary_can_be_trained(tmp_path):
+    corpus = ["Your card is K. [pass] [bet]"] * 20
+    folder = make_tiny(tmp_path, width=16, layers=1, heads=2, vocabulary=300, corpus=corpus)
+    engine = CausalModel(folder)
+    reply = engine.encode_reply("[pass]")
+    assert len(reply) < len("[pass]") + 1
+    assert engine.decode(reply) == "[pass]"
+    assert engine.decode(engine.encode_reply("ünheard of ♠")) == "ünheard of ♠"
+
+
+# --------------------------------------------------------------------------------------- tokens
+def test_what_was_fed_and_what_was_sampled_is_kept(model, states):
+    decisions = model.act([fresh(r, seed) for seed, r in enumerate(states)])
+    for request, decision in zip(states, decisions, strict=True):
+        tokens = decision.tokens
+        fed = model.engine.tokenizer.decode(tokens.prompt)
+        assert fed == f"<|user|>{request.view.text}\n[pass] [bet]<|end|><|assistant|>"
+        assert model.engine.decode(tuple(tokens.ids)) == decision.raw
+        assert (tokens.policy, tokens.version, tokens.sampled.all()) == ("tiny", 0, True)
+        assert [model.engine.decode(reply) for reply in tokens.replies] == ["[pass]", "[bet]"]
+
+
+def test_logprobs_of_sampling_are_those_of_one_plain_pass(model, states):
+    warm = LanguageModel(model.engine.path, temperature=1.7)
+    for decision in warm.act([fresh(r, seed) for seed, r in enumerate(states)]):
+        whole = torch.tensor([[*decision.tokens.prompt, *decision.tokens.ids]])
+        with torch.no_grad():
+            logits = warm.engine.model(whole).logits[0] / 1.7
+        logp = logits.log_softmax(-1)[len(decision.tokens.prompt) - 1 : -1]
+        plain = logp.gather(1, torch.tensor(decision.tokens.ids)[:, None])[:, 0]
+        np.testing.assert_allclose(decision.tokens.logprobs, plain.numpy(), atol=1e-4)
+
+
+def test_rescored_logprobs_entropies_and_choices_of_a_ledger(model):
+    episodes = list(play("kuhn_poker", {"player": model}, range(60)))
+    ledger = Ledger.of(episodes)
+    rows = ledger.rows()
+    scores = model.score(rows)
+    logprobs = scores.logprobs.detach().numpy()
+    np.testing.assert_allclose(
+        logprobs[rows.mask], ledger.padded(ledger.rollout, np.arange(len(ledger)))[rows.mask], atol=1e-4
+    )
+    assert scores.mask.numpy().tolist() == rows.mask.tolist()
+    assert (scores.entropy.detach().numpy()[rows.mask] >= 0).all()
+    np.testing.assert_allclose(scores.choices.exp().sum(1).detach().numpy(), 1.0, atol=1e-5)
+    row = next(i for i, step in enumerate(rows.ids) if tuple(step[rows.mask[i]]) == rows.replies[i][1])
+    joint = scores.choices[row, 1] + scores.legal_mass[row].log()
+    assert joint.item() == pytest.approx(logprobs[row][rows.mask[row]].sum(), abs=1e-4)
+
+
+def test_gradients_reach_every_weight(model):
+    learner = model.frozen("learner")
+    rows = Ledger.of(list(play("kuhn_poker", {"player": learner}, range(8)))).rows()
+    scores = learner.score(rows)
+    (scores.logprobs.sum() + scores.choices.exp()[:, 0].sum() + scores.entropy.sum()).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in learner.parameters())
+
+
+def test_open_replies_are_scored_without_choices(model, states):
+    free = dataclasses.replace(fresh(states[0], 1), options=Text(80))
+    decision = model.act([free, fresh(states[1], 2)])
+    rows = _rows([d.tokens for d in decision])
+    scores = model.score(rows)
+    assert torch.isinf(scores.choices[0]).all()
+    assert torch.isnan(scores.legal_mass[0])
+    scores.choices[1].exp()[0].backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    for weight in model.parameters():
+        weight.grad = None
+
+
+def _rows(tokens):
+    from ludus.core.policy import Rows
+
+    width = max(len(t.ids) for t in tokens)
+    mask = np.array([np.arange(width) < len(t.ids) for t in tokens])
+    ids = np.zeros((len(tokens), width), np.int64)
+    for row, t in enumerate(tokens):
+        ids[row, : len(t.ids)] = t.ids
+    replies = tuple(t.replies for t in tokens)
+    return Rows(tuple(t.prompt for t in tokens), ids, mask, mask, None, replies, np.arange(len(tokens)))
+
+
+# -------------------------------------------------------------------------------- probabilities
+def test_probabilities_are_those_of_the_sampled_replies(model, states):
+    tilted = model.frozen("tilted")
+    with torch.no_grad():  # away from even odds, so that equal frequencies cannot pass
+        for weight in tilted.parameters():
+            weight.mul_(0.93)
+    request = states[0]
+    mass = tilted.masses([request])[0]
+    assert 1 - mass.sum() > 0.02 or abs(mass[0] - mass[1]) > 0.02
+    replies = [d.raw for d in tilted.act([fresh(request, seed) for seed in range(3000)])]
+    for move, text in enumerate(("[pass]", "[bet]")):
+        share = sum(raw == text for raw in replies) / 3000
+        assert share == pytest.approx(mass[move], abs=4 * np.sqrt(mass[move] / 3000))
+    assert tilted.probabilities([request])[0].sum() == pytest.approx(1.0)
+
+
+def test_illegal_moves_have_no_probability_and_open_replies_none_at_all(model, states):
+    only_bet = dataclasses.replace(states[0], options=Choice(("pass", "bet"), np.array([False, True])))
+    assert model.probabilities([only_bet])[0].tolist() == [0.0, 1.0]
+    with pytest.raises(TypeError, match="free replies"):
+        model.probabilities([dataclasses.replace(states[0], options=Text(9))])
+
+
+def test_no_answer_depends_on_the_batch(model, states):
+    requests = [fresh(states[i % 12], i) for i in range(40)]
+    together = model.act(requests)
+    alone = [model.act([fresh(states[i % 12], i)])[0] for i in range(40)]
+    small = LanguageModel(model.engine.path, rows_at_once=3).act(
+        [fresh(states[i % 12], i) for i in range(40)]
+    )
+    for a, b, c in zip(together, alone, small, strict=True):
+        assert a.raw == b.raw == c.raw
+        np.testing.assert_allclose(a.tokens.logprobs, b.tokens.logprobs, atol=1e-4)
+
+
+# -------------------------------------------------------------------------------------- reading
+def saying(model, *replies, stopped=True):
+    """A copy of the model whose engine says what is written here instead of sampling."""
+    copy = model.frozen("saying")
+    queue = [copy.engine.encode_reply(text)[: None if stopped else -1] for text in replies]
+
+    def sample(prompts, rngs, limit):
+        ids = [queue.pop(0) for _ in prompts]
+        return [Sampled(row, np.zeros(len(row), np.float32), stopped) for row in ids]
+
+    copy.engine.sample = sample
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("raw", "stopped", "reason"),
+    [
+        ("", True, "empty"),
+        ("[pass] [bet]", True, "two moves"),
+        ("[raise]", True, "names no move"),
+        ("[bet]", False, "longer than"),
+        ("<think>[bet]", True, "empty"),
+    ],
+)
+def test_what_cannot_be_read_is_kept_and_forfeits(model, raw, stopped, reason):
+    agent = saying(model, raw, stopped=stopped)
+    (episode,) = play("kuhn_poker", {"player_0": agent, "player_1": "uniform"}, [0])
+    step = episode.steps[0]
+    assert isinstance(step.move, Forfeit)
+    assert reason in step.move.reason
+    assert (step.raw, step.read, episode.end) == (raw, "forfeit", "forfeit")
+    assert episode.returns["player_0"] == -2.0
+    assert step.tokens.ids.tolist() == list(model.engine.encode_reply(raw))[: None if stopped else -1]
+
+
+def test_a_retry_is_shown_the_complaint(model):
+    agent = saying(model, "[raise]", "I bet: [bet]", "[pass]")
+    prompts, inner = [], agent.engine.sample
+    agent.engine.sample = lambda p, rngs, limit: prompts.extend(p) or inner(p, rngs, limit)
+    (episode,) = play(
+        "kuhn_poker", {"player_0": agent, "player_1": "first_legal"}, [0], illegal=Illegal("retry", times=1)
+    )
+    step = episode.steps[0]
+    assert (step.move, step.read, step.rejected) == (1, "retry", ("[raise]",))
+    assert "names no move" in agent.engine.decode(prompts[1])
+
+
+def test_reasoning_is_kept_as_a_note(model, states):
+    decision = saying(model, "<think>[pass]?</think>[bet]").act([states[0]])[0]
+    assert (decision.move, decision.note) == (1, "[pass]?")
+
+
+def test_free_text_that_does_not_end_is_truncated(model, states):
+    text = dataclasses.replace(states[0], options=Text(80))
+    decision = saying(model, "so it goes", stopped=False).act([text])[0]
+    assert (decision.move, decision.read) == ("so it goes", "truncated")
+
+
+# -------------------------------------------------------------------------------- conversations
+def test_a_conversation_goes_on_from_the_very_tokens(model):
+    agent = saying(model, "Well: [bet]", "[pass]")
+    agent.prompter = Prompter("compact", "conversation")
+    rng = np.random.default_rng(0)
+    options = Choice(("pass", "bet"), np.array([True, True]))
+    first = Request("e", "g", "player_0", View("one"), options, (), rng)
+    second = Request("e", "g", "player_0", View("two"), options, ((View("one"), 1),), rng)
+    a = agent.act([first])[0].tokens
+    b = agent.act([second])[0].tokens
+    head = (*a.prompt, *a.ids)
+    assert tuple(b.prompt[: len(head)]) == head
+    said = agent.engine.tokenizer.decode(b.prompt)
+    assert said == (
+        "<|user|>one\n[pass] [bet]<|end|><|assistant|>Well: [bet]<|end|>"
+        "<|user|>two\n[pass] [bet]<|end|><|assistant|>"
+    )
+    assert agent.prompt(second) == tuple(b.prompt)  # looked at again, it is the same prompt
+    agent.close(["e"])
+    assert "Well" not in agent.engine.tokenizer.decode(agent.prompt(second))
+
+
+def test_an_unfinished_reply_is_ended_for_the_model(model):
+    assert model.engine.tokenizer.decode(model.engine.encode_follow_up("two", stopped=False)).startswith(
+        "<|end|>"
+    )
+
+
+def test_full_prompts_give_rules_view_and_how_to_answer(states):
+    (message,) = Prompter("full").messages(dataclasses.replace(states[0], rules="The rules."))
+    assert message["content"].startswith("The rules.")
+    assert states[0].view.text in message["content"]
+    assert message["content"].endswith("Answer with exactly one of [pass], [bet].")
+
+
+# -------------------------------------------------------------------------------------- weights
+def test_saving_and_loading_is_exact(model, tmp_path, states):
+    model.save(tmp_path / "copy")
+    assert {"config.json", "model.safetensors", "tokenizer.json", "ludus.json"} <= {
+        p.name for p in (tmp_path / "copy").iterdir()
+    }
+    again = make_agent("language", path=str(tmp_path / "copy"))
+    assert again.fingerprint() == model.fingerprint()
+    assert all(np.array_equal(a, b) for a, b in zip(again.masses(states), model.masses(states), strict=True))
+
+
+def test_a_frozen_copy_shares_nothing(model, states):
+    learner = model.frozen("learner")
+    learner.version = 3
+    copy = learner.frozen("old")
+    assert (copy.name, copy.version) == ("old", 3)
+    before = copy.fingerprint()
+    with torch.no_grad():
+        learner.parameters()[0].add_(0.1)
+    learner.version = 4
+    assert copy.fingerprint() == before != learner.fingerprint()
+    learner.load(copy.state())
+    learner.version = 5
+    assert learner.fingerprint() == before
+
+
+def test_weights_that_do_not_fit_are_refused(model):
+    state = model.state()
+    name = next(iter(state))
+    with pytest.raises(ValueError, match="other names"):
+        model.load({})
+    with pytest.raises(ValueError, match="shape"):
+        model.load({**state, name: state[name][:1]})
+
+
+def test_a_path_without_a_model_says_so(tmp_path):
+    with pytest.raises(ConfigError, match="no causal model"):
+        LanguageModel(tmp_path)
+    (tmp_path / "ludus.json").write_text(json.dumps({"style": "compact", "mood": "good"}))
+    with pytest.raises(ConfigError, match="mood"):
+        LanguageModel(tmp_path)
