@@ -14,7 +14,7 @@ import pickle
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ class Report:
         return tuple(line for line in self.lines if line.problem)
 
 
-class Skip(Exception):  # noqa: N818 - not an error
+class Skip(Exception):
     """A clause that does not concern this game."""
 
 
@@ -400,17 +400,29 @@ def clause_forfeit(game: Game[Any], walk: Sequence[Moment]) -> None:
 
 @_clause
 def clause_independent(game: Game[Any], walk: Sequence[Moment]) -> None:
-    """Where `independent` is claimed, seats that move together come to one state in any order."""
+    """Where `independent` is claimed, seats that move together come to the same in any order."""
     if not game.independent:
         raise Skip("not claimed")
     for m in walk:
         if len(m.moves) < 2:
             continue
-        for order in (list(m.moves), list(reversed(m.moves))):
-            state = m.state
-            for seat in order:
-                state = game.play(state, {seat: m.moves[seat]})
-            _require(state == m.after, game, m, f"in the order {order} the moves come to another state")
+        first, second = (_outcome(game, m, order) for order in (list(m.moves), list(reversed(m.moves))))
+        _require(
+            first == second,
+            game,
+            m,
+            f"laid down in turn {list(m.moves)} come to {first}, reversed to {second}",
+        )
+
+
+def _outcome(game: Game[Any], m: Moment, order: Sequence[Seat]) -> tuple[Any, ...]:
+    """Whose turn it is, what everybody sees and what everybody has earned, after moves one by one."""
+    state, earned = m.state, dict.fromkeys(game.players, 0.0)
+    for seat in order:
+        state = game.play(state, {seat: m.moves[seat]})
+        for player, amount in game.payoff(state).items():
+            earned[player] += amount
+    return game.turn(state), [game.view(state, seat).digest() for seat in game.seats], earned
 
 
 @_clause
@@ -506,8 +518,8 @@ def check_agent(agent: Agent, game: Game[Any], *, episodes: int = 5) -> None:
     if not getattr(agent, "name", ""):
         raise ContractError(f"{agent!r} has no name")
     recorder = _Recorder(agent)
-    privileged = {"privileged": game.seats}
-    list(play(game, dict.fromkeys(game.players, recorder), range(episodes), **privileged))
+    lineup = dict.fromkeys(game.players, recorder)
+    list(play(game, lineup, range(episodes), privileged=game.seats))
     requests = recorder.requests
     together = agent.act(_fresh(requests))
     if len(together) != len(requests):
@@ -534,14 +546,8 @@ def check_agent(agent: Agent, game: Game[Any], *, episodes: int = 5) -> None:
 
 
 def _fresh(requests: Sequence[Request]) -> list[Request]:
-    """The same requests with generators of their own that begin anew."""
-    import dataclasses
-
-    return (
-        [dataclasses.replace(r, rng=np.random.default_rng([11, i])) for i, r in enumerate(requests)]
-        if len(requests) != 1
-        else [dataclasses.replace(requests[0], rng=np.random.default_rng(11))]
-    )
+    """The same requests, each with a generator that begins anew and depends on the turn alone."""
+    return [replace(r, rng=np.random.default_rng([11, int(r.view.digest(), 16)])) for r in requests]
 
 
 __all__ = ["CLAUSES", "Line", "LudusError", "Report", "check_agent", "check_game", "examine"]

@@ -162,6 +162,7 @@ def _best_response(tables: Tables, rows: Rows, player: int) -> tuple[float, NDAr
         np.add.at(
             reach, tables.child[span], reach[tables.parent[span]] * np.where(own[span], 1.0, weights[span])
         )
+    _count_unreached(tables, reach)
     worth = np.zeros(len(tables.mover))
     gain = np.where(tables.legal, 0.0, -np.inf)  # (I, A) counterfactual value of each move
     best = np.zeros(len(tables.legal), np.intp)
@@ -175,6 +176,14 @@ def _best_response(tables: Tables, rows: Rows, player: int) -> tuple[float, NDAr
         share[mine] = action[mine] == best[info]
         worth[parent[starts]] = np.add.reduceat(share * earned, starts)
     return float(worth[0]), best
+
+
+def _count_unreached(tables: Tables, reach: NDArray[np.float64]) -> None:
+    """Where the others never come, answer as if they came to every position alike."""
+    owned = np.flatnonzero(tables.info >= 0)
+    total = np.bincount(tables.info[owned], reach[owned], len(tables.legal))
+    unreached = owned[total[tables.info[owned]] == 0]
+    reach[unreached] = 1.0
 
 
 # ---------------------------------------------------------------------------------- equilibria

@@ -35,7 +35,7 @@ class Forfeit:
     reason: str = "no usable reply"
 
 
-JSON: TypeAlias = "None | bool | int | float | str | Sequence[JSON] | Mapping[str, JSON]"
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 Move: TypeAlias = "int | str | Mapping[str, JSON] | Forfeit"
 
 
@@ -198,6 +198,9 @@ class Game(ABC, Generic[S]):
             game.params = {}
         return game
 
+    def __init__(self) -> None:
+        """Games without parameters need not say so; others have an `__init__` of their own."""
+
     @abstractmethod
     def start(self, rng: np.random.Generator) -> S:
         """The first state. Draw nothing here that can be a chance move: exact tools need those."""
@@ -228,7 +231,8 @@ class Game(ABC, Generic[S]):
 
     def rules(self, seat: Seat) -> str:
         """The prose a player reads before its first move."""
-        return inspect.cleandoc(type(self).__doc__ or "").split("\n\nSource:")[0]
+        own = (c.__doc__ for c in type(self).__mro__ if not c.__module__.startswith("ludus.core"))
+        return inspect.cleandoc(next(filter(None, own), "")).split("\n\nSource:")[0]
 
     def crew(self) -> Mapping[Seat, str]:
         """Crew seats and the registered agent that sits there unless the lineup says otherwise."""

@@ -244,7 +244,8 @@ class Live:
         move, read = decision.move, decision.read
         if isinstance(move, Failure):
             if seat in self.crew or self.match.failed == "void":
-                return self._void(f"{seat} ({self.agents[seat].name}): {move.reason}")
+                self._void(f"{seat} ({self.agents[seat].name}): {move.reason}")
+                return None
             move, read = Forfeit(f"failed: {move.reason}"), "forfeit"
         if (
             isinstance(request.options, Text)
@@ -256,7 +257,8 @@ class Live:
         if move not in request.options:
             why = move.reason if isinstance(move, Forfeit) else f"{move!r} is not among the options"
             if seat in self.crew:
-                return self._void(f"{seat} ({self.agents[seat].name}): finding refused: {why}")
+                self._void(f"{seat} ({self.agents[seat].name}): finding refused: {why}")
+                return None
             if read != "forfeit" and len(self.rejected.get(seat, ())) < self.match.illegal.times:
                 self.rejected.setdefault(seat, []).append(str(move) if decision.raw is None else decision.raw)
                 return self._request(seat, complaint=why)

@@ -19,7 +19,7 @@ from typing import Any
 from ludus.core.agent import Agent, Failure, Request
 from ludus.core.episode import Episode, Step, read
 from ludus.core.errors import ForgedError, IllegalMove, LudusError, RecordError
-from ludus.core.game import CHANCE, Choice, Forfeit, Game, Move, Options, Seat, Text, View
+from ludus.core.game import CHANCE, Choice, Forfeit, Game, Move, Options, Seat, View
 from ludus.core.play import with_task
 from ludus.core.registry import make, make_agent
 from ludus.core.table import Pay, Table, chance_stream, seat_stream, stream_mark
@@ -283,7 +283,8 @@ def _check_crew(
             return False, f"{seat} was {name!r}, which is not at hand"
         index = game.seats.index(seat)
         rng = rngs.setdefault(seat, seat_stream(episode.match.seed, episode.match.sample, index))
-        assert frame.view is not None and frame.options is not None  # frames of steps have both
+        assert frame.view is not None  # frames of steps have both
+        assert frame.options is not None
         request = Request(f"verify-{id(episode)}", game.id, seat, frame.view, frame.options, (), rng)
         (decision,) = agent.act([request])
         if isinstance(decision.move, Failure):
@@ -299,7 +300,8 @@ def _check_crew(
 
 
 def _of(frame: Frame) -> tuple[Step, Seat]:
-    assert frame.step is not None and frame.seat is not None  # only frames of steps come here
+    assert frame.step is not None  # only frames of steps come here
+    assert frame.seat is not None
     return frame.step, frame.seat
 
 

@@ -1,5 +1,8 @@
-"""A table: one live game. Chance, seats that move together, forfeits and pay are settled here,
-once, for the loop, for replay and for the doors."""
+"""A table: one live game.
+
+Chance, seats that move together, forfeits and pay are settled here, once, for the loop, for replay
+and for the doors.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +123,7 @@ class Table:
         if self._given is None:
             return int(outcomes[draw(self._rng, odds)])
         outcome = next(self._given, None)
-        if outcome not in outcomes:
+        if outcome is None or outcome not in outcomes:
             raise RecordError(
                 f"{self.game.id}: chance cannot give {outcome!r} here; possible are {list(outcomes)}"
             )

@@ -1,0 +1,269 @@
+"""Every registered game keeps the contract, and every clause of it can be seen to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from small_games import Errands, GuessCoin
+
+from ludus.core.agent import Decision, FirstLegal, Uniform
+from ludus.core.array_game import Position
+from ludus.core.errors import ContractError
+from ludus.core.game import Choice, Game, Text, View
+from ludus.core.registry import games, make, register
+from ludus.envs.cards.kuhn_poker import KuhnPoker
+from ludus.testing import CLAUSES, check_agent, check_game, examine
+
+HALF = np.ones(2, np.bool_)
+
+
+@pytest.mark.parametrize("name", games())
+def test_every_registered_game_keeps_the_contract(name: str) -> None:
+    check_game(make(name), episodes=8)
+
+
+@pytest.mark.parametrize("name", ["propose_solve", "sneaky_critic", "code_as_task"])
+def test_menus_keep_the_contract_too(name: str) -> None:
+    check_game(make(name, menu=True), episodes=8)
+
+
+# ---------------------------------------------------------------------------- the broken twins
+class BadSeats(GuessCoin):
+    def crew(self):
+        return {"referee_0": "uniform"}  # who has no seat
+
+
+class BadStart(GuessCoin):
+    calls = 0
+
+    def start(self, rng):
+        type(self).calls += 1
+        return (-1, -1, -1) if self.calls % 2 else (0, -1, -1)
+
+
+class BadRules(GuessCoin):
+    def rules(self, seat) -> str:
+        return " "
+
+
+class BadTurn(GuessCoin):
+    def turn(self, state):
+        return super().turn(state) * (2 if state[0] >= 0 else 1)
+
+
+class BadChance(GuessCoin):
+    def chance(self, state):
+        return [(0, 0.5), (1, 0.6)]
+
+
+class BadOptions(GuessCoin):
+    def options(self, state, seat):
+        wide = 2 + (state[0] > 0)
+        return Choice(("a", "b", "c")[:wide], np.arange(wide) < 2)
+
+
+class BadSample(GuessCoin):
+    def sample(self, state, seat, rng) -> int:
+        return int(rng.integers(3))
+
+
+class BadView(GuessCoin):
+    def view(self, state, seat):
+        seen = super().view(state, seat)
+        return View(seen.text, seen.features.astype(np.float32) * np.nan)
+
+
+class BadLook(GuessCoin):
+    def view(self, state, seat):
+        self.__dict__["count"] = self.__dict__.get("count", 0) + 1
+        return View(f"look {self.__dict__['count']}", super().view(state, seat).features)
+
+
+class BadAgreement(GuessCoin):
+    def view(self, state, seat):
+        return View("always the same", super().view(state, seat).features)
+
+
+class BadClaim(GuessCoin):
+    """player_1 sees nothing of what it heard and guesses twice; it cannot see its first guess."""
+
+    view_is_complete = True
+
+    def start(self, rng):
+        return (-1, -1, -1, -1)
+
+    def turn(self, state):
+        return super().turn(state[:3]) or (("player_1",) if state[3] < 0 else ())
+
+    def view(self, state, seat):
+        return View("Once more." if state[2] >= 0 else "Say something.", np.array([state[2] >= 0], np.int16))
+
+    def payoff(self, state):
+        return super().payoff(state[:3]) if state[3] >= 0 else {}
+
+
+class Mutates(GuessCoin):
+    def start(self, rng):
+        return [-1, -1, -1]
+
+    def play(self, state, moves):
+        state[state.index(-1)] = int(next(iter(moves.values())))
+        return list(state)
+
+
+class Unpicklable(GuessCoin):
+    def start(self, rng):
+        return _Shy((-1, -1, -1))
+
+    def play(self, state, moves):
+        return _Shy(super().play(state, moves))
+
+
+class _Shy(tuple):  # equal only to itself after a round trip
+    __slots__ = ()
+
+    def __reduce__(self):
+        return tuple, ((9,),)
+
+
+class BadPayoff(GuessCoin):
+    def payoff(self, state):
+        return {"player_1": 1.0} if super().payoff(state) else {}
+
+
+class BadForfeit(GuessCoin):
+    def forfeit(self, state, losers):
+        return dict.fromkeys(losers, 1.0)
+
+
+class BadOrder(Errands):
+    def __init__(self) -> None:
+        super().__init__()
+
+    def play(self, state, moves):
+        after = super().play(state, moves)
+        return type(after)(after.done, (*state.paid, *after.paid))
+
+
+class BadRandomness(GuessCoin):
+    def sample(self, state, seat, rng) -> int:
+        return int(np.random.randint(1)) if state is None else 0
+
+
+@register("bad_name")
+class BadName(GuessCoin):
+    version = 1
+
+    def __init__(self, sides: tuple[str, ...] = ("heads", "tails")) -> None:
+        self.params = {} if sides == ("heads", "tails") else {"sides": ("heads", "tails")}
+
+
+@register("bad_replay")
+class BadReplay(GuessCoin):
+    def view(self, state, seat):
+        text = f"{super().view(state, seat).text} {type(self).salt}"
+        return View(text, super().view(state, seat).features)
+
+    salt = 0
+
+    def payoff(self, state):
+        type(self).salt += 1
+        return super().payoff(state)
+
+
+class BadArrays(KuhnPoker):
+    def play(self, state, moves):  # the scalar rules say something else than the compiled ones
+        after = super().play(state, moves)
+        return Position(after.record, tuple(2 * p for p in after.paid))
+
+
+class Endless(GuessCoin):
+    def turn(self, state):
+        return ("player_0",)
+
+    def play(self, state, moves):
+        return state
+
+
+TWINS: dict[str, Callable[[], Game[Any]]] = {
+    "random play": Endless,
+    "seats": BadSeats,
+    "start": BadStart,
+    "rules": BadRules,
+    "turn": BadTurn,
+    "chance": BadChance,
+    "options": BadOptions,
+    "sample": BadSample,
+    "view": BadView,
+    "view is pure": BadLook,
+    "views agree": BadAgreement,
+    "complete views": BadClaim,
+    "play is pure": Mutates,
+    "states are values": Unpicklable,
+    "payoff": BadPayoff,
+    "forfeit": BadForfeit,
+    "independent": BadOrder,
+    "randomness": BadRandomness,
+    "name": lambda: BadName(("edge",)),
+    "replay": BadReplay,
+    "arrays": BadArrays,
+}
+
+
+def test_the_sound_twin_is_sound() -> None:
+    assert examine(GuessCoin(), episodes=8).broken == ()
+    assert examine(Errands(), episodes=8).broken == ()
+
+
+def test_every_clause_has_a_broken_twin() -> None:
+    assert set(TWINS) == {*CLAUSES, "random play"}
+
+
+@pytest.mark.parametrize("clause", TWINS)
+def test_each_broken_twin_fails_its_clause(clause: str) -> None:
+    report = examine(TWINS[clause](), episodes=8)
+    assert clause in {line.name for line in report.broken}, [line for line in report.lines if line.problem]
+    with pytest.raises(ContractError):
+        check_game(TWINS[clause](), episodes=8)
+
+
+# ------------------------------------------------------------------------------------- agents
+@pytest.mark.parametrize("agent", [Uniform(), FirstLegal()])
+def test_simple_agents_keep_the_contract(agent) -> None:
+    check_agent(agent, make("kuhn_poker"))
+    check_agent(agent, make("simple_negotiation"), episodes=2)
+
+
+class Short(Uniform):
+    def act(self, requests):
+        return super().act(requests)[1:]
+
+
+class Illegal(Uniform):
+    def act(self, requests):
+        return [Decision(7) for _ in requests]
+
+
+class Crowd(Uniform):
+    def act(self, requests):
+        return [Decision(min(len(requests), 2) - 1) for _ in requests]
+
+
+class Boastful(Uniform):
+    def probabilities(self, requests):
+        return [np.ones(2) for _ in requests]
+
+
+@pytest.mark.parametrize("agent", [Short(), Illegal(), Crowd(), Boastful(), Uniform(name="")])
+def test_broken_agents_fail(agent) -> None:
+    with pytest.raises(ContractError):
+        check_agent(agent, make("kuhn_poker"))
+
+
+def test_text_options_have_no_choice() -> None:
+    assert "hello" in Text(8)
+    assert "too long!" not in Text(8)
+    assert True not in Choice(("a", "b"), HALF)  # a truth value is no index

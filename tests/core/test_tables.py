@@ -1,0 +1,133 @@
+"""Exact tools against published values and hand computation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_games import GuessCoin
+
+from ludus.core.agent import FirstLegal, Uniform
+from ludus.core.array_game import OVER
+from ludus.core.errors import ContractError, UnknownName
+from ludus.core.exact import best_response, exploitability, nash_conv, solve, tabular, uniform, value
+from ludus.core.registry import make
+from ludus.core.tables import tabulate
+
+
+# OpenSpiel's regression constants and solver runs, seen in its tests
+@pytest.mark.parametrize(
+    ("name", "expected"), [("kuhn_poker", 0.916667), ("leduc_poker", 4.747222), ("liars_dice", 1.561489)]
+)
+def test_nash_conv_of_uniform_play(name: str, expected: float) -> None:
+    game = make(name)
+    assert nash_conv(game, uniform(game)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_first_move_policy_of_kuhn_poker() -> None:
+    assert nash_conv(make("kuhn_poker"), FirstLegal()) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("kuhn_poker", 1.7473e-4), ("leduc_poker", 5.1430e-4)])
+def test_cfr_plus_after_a_thousand_iterations(name: str, expected: float) -> None:
+    game = make(name)
+    policy = solve(game, 1000)
+    assert nash_conv(game, policy) == pytest.approx(expected, rel=0.01)
+    known = {"kuhn_poker": (-1 / 18, 2e-4), "leduc_poker": (-0.0855, 0.003)}[name]
+    assert value(game, policy)["player_0"] == pytest.approx(known[0], abs=known[1])
+
+
+def test_value_of_liars_dice() -> None:
+    game = make("liars_dice")
+    assert value(game, solve(game, 60))["player_0"] == pytest.approx(-0.0278, abs=0.002)
+
+
+def test_tic_tac_toe_is_a_draw_of_5478_positions() -> None:
+    game = make("tic_tac_toe")
+    tables = tabulate(game)
+    assert len(tables.mover) == 5478
+    assert int((tables.mover == OVER).sum()) == 958
+    policy = uniform(game)
+    for _ in range(9):  # each best response settles one more ply
+        for seat in game.seats:
+            _, policy = best_response(game, policy, seat)
+    assert value(game, policy) == {"player_0": 0.0, "player_1": 0.0}
+    assert nash_conv(game, policy) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_simultaneous_moves_are_not_seen() -> None:
+    game = make("rock_paper_scissors")
+    assert nash_conv(game, uniform(game)) == pytest.approx(0.0, abs=1e-12)
+    always_rock = {name: [1.0, 0.0, 0.0] for name in uniform(game)}
+    assert nash_conv(game, always_rock) == pytest.approx(2.0)
+
+
+def test_views_that_are_not_complete_are_told_apart_by_the_past() -> None:
+    game = GuessCoin()
+    # Two states of each seat: what the coin shows, and what was said.
+    assert len(uniform(game)) == 4
+    honest = {name: ([1.0, 0.0] if "heads" in name else [0.0, 1.0]) for name in uniform(game)}
+    assert value(game, honest) == {"player_0": -1.0, "player_1": 1.0}
+    assert nash_conv(game, honest) == pytest.approx(2.0)  # player_0 should lie
+
+
+def test_a_general_game_and_its_arrays_agree() -> None:
+    """The two ways of tabulating find the same game."""
+    game = make("kuhn_poker")
+
+    class Scalar(type(game)):  # type: ignore[misc]
+        @staticmethod
+        def joint(s, actions, pay) -> None:  # a game with a `joint` of its own is walked state by state
+            raise NotImplementedError
+
+    slow = Scalar()
+    assert sorted(uniform(game)) == sorted(uniform(slow))
+    assert nash_conv(slow, uniform(slow)) == pytest.approx(nash_conv(game, uniform(game)))
+
+
+def test_any_agent_becomes_a_tabular_policy() -> None:
+    game = make("kuhn_poker")
+    assert nash_conv(game, Uniform()) == pytest.approx(0.916667, abs=1e-6)
+
+    class Mute:
+        name = "mute"
+
+        def act(self, requests):
+            return Uniform().act(requests)
+
+    with pytest.raises(ValueError, match="how many `samples`"):
+        tabular(game, Mute())
+    sampled = tabular(game, Mute(), samples=2000)
+    assert max(abs(row[0] - 0.5) for row in sampled.values()) < 0.06
+
+
+def test_policies_are_checked() -> None:
+    game = make("kuhn_poker")
+    policy = uniform(game)
+    missing = dict(list(policy.items())[1:])
+    with pytest.raises(UnknownName, match="information state"):
+        nash_conv(game, missing)
+    with pytest.raises(ValueError, match="needs 2 probabilities"):
+        nash_conv(game, {**policy, next(iter(policy)): np.array([0.9, 0.9])})
+
+
+def test_a_seat_that_forgets_is_refused_by_cfr() -> None:
+    class Forgetful(type(make("kuhn_poker"))):  # type: ignore[misc]
+        def describe(self, s, seat) -> str:
+            return "?"
+
+        @staticmethod
+        def observe(s, seat, out) -> None:
+            out[0] = 1
+
+    with pytest.raises(ContractError, match=r"perfect recall|forgets"):
+        solve(Forgetful(), 1)
+
+
+def test_exploitability_is_nash_conv_by_player() -> None:
+    game = make("kuhn_poker")
+    assert exploitability(game, uniform(game)) == pytest.approx(0.916667 / 2, abs=1e-6)
+
+
+def test_too_many_positions_are_refused() -> None:
+    with pytest.raises(ValueError, match="more than 100 positions"):
+        tabulate(make("leduc_poker"), limit=100)
