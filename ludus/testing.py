@@ -252,9 +252,8 @@ def clause_options(game: Game[Any], walk: Sequence[Moment]) -> None:
             _require(len(set(allowed)) == len(allowed), game, m, f"{seat}: legal names repeat: {allowed}")
         if seat in game.players:
             static = game.interface(seat).options
-            _require(
-                type(static) is type(options), game, m, f"{seat}: interface says {type(static).__name__}"
-            )
+            alike = isinstance(static, Choice) == isinstance(options, Choice)  # text and forms are both written
+            _require(alike, game, m, f"{seat}: interface says {type(static).__name__}")
             if isinstance(options, Choice) and isinstance(static, Choice):
                 count = len(static.names)
                 _require(len(options.names) == count, game, m, f"{seat}: interface says {count} moves")
