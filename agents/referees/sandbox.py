@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path
 from typing import IO, Literal, TypeAlias
 
 from ludus.agents.referees import seccomp
@@ -128,7 +128,7 @@ class Sandbox:
         with tempfile.TemporaryFile() as file, _filter(self.trusted) as fd:
             file.write(json.dumps(job).encode() + b"\n" + stdin.encode())
             file.seek(0)
-            command = [_interpreter(), "-I", "-S", "-c", _BOOT]
+            command = [_interpreter(), "-P", "-s", "-S", "-c", _BOOT]
             if not self.trusted:
                 command = [*_walls(self.limits.disk, fd), "--", *command]
             return _watch(command, file, self.limits, fds=(fd,) if fd else ())
@@ -144,7 +144,9 @@ def why_not() -> str:
         )
     with _filter(trusted=False) as fd:
         command = [*_walls(1 << 20, fd), "--", "/usr/bin/true"]
-        tried = subprocess.run(command, pass_fds=(fd,) if fd else (), capture_output=True, text=True, check=False)
+        tried = subprocess.run(
+            command, pass_fds=(fd,) if fd else (), capture_output=True, text=True, check=False
+        )
     if tried.returncode:
         return (
             f"bubblewrap cannot isolate a program here ({tried.stderr.strip() or tried.returncode}): let ordinary "
@@ -157,7 +159,14 @@ def why_not() -> str:
 # -------------------------------------------------------------------------------------- the box
 def _walls(disk: int, fd: int) -> list[str]:
     """The bubblewrap command up to the program; `fd` holds the filter of system calls, 0 for none."""
-    command = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+    command = [
+        "bwrap",
+        "--unshare-ipc",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+    ]
     if os.getuid() == 0:
         # The kernel's root is exempt from the limit on processes, whatever its namespace calls it. So root makes
         # the box without a user namespace, and the program takes on a user nobody is (see `_nobody`).
@@ -166,15 +175,29 @@ def _walls(disk: int, fd: int) -> list[str]:
         command += ["--unshare-user", "--uid", "65534", "--gid", "65534", "--cap-drop", "ALL"]
     command += ["--die-with-parent", "--new-session", "--clearenv", "--hostname", "box"]
     for path in _system():
-        for parent in reversed(PurePath(path).parents[:-1]):  # else bubblewrap closes them to all but its own user
+        for parent in reversed(
+            Path(path).parents[:-1]
+        ):  # else bubblewrap closes them to all but its own user
             command += ["--perms", "0755", "--dir", str(parent)]
         command += ["--ro-bind-try", path, path]
-    for name in ("bin", "sbin", "lib", "lib64"):  # links into /usr on most systems, folders on some
-        where = f"/{name}"
-        command += ["--symlink", os.readlink(where), where] if os.path.islink(where) else ["--ro-bind-try", where, where]
+    for where in map(Path, ("/bin", "/sbin", "/lib", "/lib64")):  # on most systems links into /usr
+        command += (
+            ["--symlink", str(where.readlink())] if where.is_symlink() else ["--ro-bind-try", str(where)]
+        )
+        command.append(str(where))
     command += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str(disk), "--tmpfs", "/tmp"]
     command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
-    command += ["--setenv", "PATH", "/usr/bin:/bin", "--setenv", "HOME", "/tmp", "--setenv", "LANG", "C.UTF-8"]
+    command += [
+        "--setenv",
+        "PATH",
+        "/usr/bin:/bin",
+        "--setenv",
+        "HOME",
+        "/tmp",
+        "--setenv",
+        "LANG",
+        "C.UTF-8",
+    ]
     return [*command, "--seccomp", str(fd)] if fd else command
 
 
@@ -185,8 +208,12 @@ def _interpreter() -> str:
 
 def _system() -> list[str]:
     """Read-only folders the interpreter needs."""
-    prefixes = {sys.base_prefix, sys.base_exec_prefix, os.path.dirname(os.path.dirname(_interpreter()))}
-    return ["/usr", "/etc/ld.so.cache", *sorted(os.path.realpath(p) for p in prefixes if not p.startswith("/usr"))]
+    prefixes = {Path(sys.base_prefix), Path(sys.base_exec_prefix), Path(_interpreter()).parent.parent}
+    return [
+        "/usr",
+        "/etc/ld.so.cache",
+        *sorted(str(p.resolve()) for p in prefixes if Path("/usr") not in p.parents),
+    ]
 
 
 def _nobody() -> int:
@@ -216,10 +243,17 @@ def _watch(command: list[str], stdin: IO[bytes], limits: Limits, *, fds: Iterabl
     began = time.monotonic()
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        command, stdin=stdin, stdout=pipe, stderr=pipe, env={}, pass_fds=tuple(fds), start_new_session=True
+        command,
+        stdin=stdin,
+        stdout=pipe,
+        stderr=pipe,
+        env={"PYTHONHASHSEED": "0"},
+        pass_fds=tuple(fds),
+        start_new_session=True,
     ) as process:
-        assert process.stdout is not None and process.stderr is not None  # both are pipes
-        heard = {process.stdout: bytearray(), process.stderr: bytearray()}
+        assert process.stdout is not None  # both are pipes
+        assert process.stderr is not None
+        heard = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
         try:
             stopped = _listen(process, heard, began + limits.seconds, limits.output)
         finally:
@@ -230,22 +264,21 @@ def _watch(command: list[str], stdin: IO[bytes], limits: Limits, *, fds: Iterabl
 
 
 def _listen(
-    process: subprocess.Popen[bytes], heard: dict[IO[bytes], bytearray], until: float, most: int
+    process: subprocess.Popen[bytes], heard: dict[int, bytearray], until: float, most: int
 ) -> Stopped:
     """Gather what the program says until it ends or must be stopped; say why it must."""
     with selectors.DefaultSelector() as ready:
         for stream in heard:
             ready.register(stream, selectors.EVENT_READ)
-        while ready.get_map() and process.poll() is None or _more(ready):
+        while (ready.get_map() and process.poll() is None) or _more(ready):
             left = until - time.monotonic()
             if left <= 0:
                 return "time"
             for key, _ in ready.select(min(left, 0.05)):
-                stream = key.fileobj
                 piece = os.read(key.fd, 65536)
                 if not piece:
-                    ready.unregister(stream)
-                said = heard[stream]  # type: ignore[index]
+                    ready.unregister(key.fd)
+                said = heard[key.fd]
                 said += piece
                 if len(said) > most:
                     return "output"
