@@ -326,6 +326,8 @@ def clause_complete_views(game: Game[Any], walk: Sequence[Moment]) -> None:
         raise Skip("not claimed, or the position is all there is to know")
     histories: dict[tuple[Seat, str], str] = {}
     for m, seat in _asked(game, walk):
+        if seat not in game.players:  # crew reads the job at hand and nothing else
+            continue
         view = game.view(m.state, seat)
         history = information(seat, view, m.past[seat])
         known = histories.setdefault((seat, view.text), history)
