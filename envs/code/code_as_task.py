@@ -27,7 +27,7 @@ from ludus.core.game import (
     Text,
     View,
     role_of,
-)  # fmt: skip
+)
 from ludus.core.registry import register
 from ludus.envs.code import desk_tasks, order_desk
 from ludus.envs.code.desk_tasks import TASK, Desk, Task, templates
@@ -204,7 +204,7 @@ class CodeAsTask(Game[Shop]):
             work = work._replace(finished=True, verdict=False)
         elif isinstance(move, int):
             chosen = self.programs[move]
-            assert state.chosen is not None
+            assert state.chosen is not None  # executors act when a task is chosen
             reached = self.tasks[state.chosen].goal.holds(desk_tasks.ran(json.loads(work.desk), chosen))
             work = work._replace(done=((chosen.name, ""),), finished=True, verdict=reached)
         elif isinstance(move, str):

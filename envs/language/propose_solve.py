@@ -36,6 +36,7 @@ REWARDS: dict[str, Callable[[float], float]] = {
 }
 FINDING = {"value": "string", "fault": "string"}
 UNREADABLE = ""
+MALFORMED = "7 +"  # the last entry of a menu
 
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,100}")
@@ -189,7 +190,10 @@ class ProposeSolve(Game[Round]):
         names = self._names(seat)
         if seat == "proposer_0":
             return Choice(names, np.ones(len(names), np.bool_))
-        candidates = next((p.candidates for p in self.menu if p.expression == state.problem), ())
+        # A referee that lets a malformed problem pass leaves its solvers every answer.
+        candidates = (
+            next((p.candidates for p in self.menu if p.expression == state.problem), ()) or self.values
+        )
         return Choice(names, np.isin(self.values, candidates))
 
     def interface(self, seat: Seat) -> Interface:
@@ -236,7 +240,11 @@ class ProposeSolve(Game[Round]):
 
     def sample(self, state: Round, seat: Seat, rng: np.random.Generator) -> Move:
         if seat == "referee_0":
-            return {"value": str(int(rng.integers(100))), "fault": ""}
+            sound = state.problem != MALFORMED
+            return {
+                "value": str(int(rng.integers(100))) if sound else "",
+                "fault": "" if sound else "malformed",
+            }
         if self.menu:
             return super().sample(state, seat, rng)
         if role_of(seat) == "proposer":
@@ -283,7 +291,7 @@ def _menu(k: int) -> tuple[Problem, ...]:
             3 * i // k
         ]
         problems.append(Problem(expression, tuple(sorted([value, *(value + miss for miss in misses[:i])]))))
-    return (*problems, Problem("7 +", ()))
+    return (*problems, Problem(MALFORMED, ()))
 
 
 def _expression(rng: np.random.Generator) -> str:

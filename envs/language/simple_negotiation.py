@@ -226,10 +226,7 @@ class SimpleNegotiation(Game[Talk]):
         lines = [
             f"You are player_{i}. You have: {', '.join(f'{n} {name} (worth {v} each)' for name, n, v in goods)}.",
             f"Your goods have gained {self.gain(state, i)} in value.",
-            *(
-                f"player_{who}: {message}" + (f"\n{came}" if came else "")
-                for who, message, came in state.said
-            ),
+            *(_line(entry, i) for entry in state.said),
         ]
         left = self.max_turns - state.turns
         if not self.turn(state):
