@@ -5,7 +5,7 @@ import re
 
 from ludus.arenas.leaderboard import standings
 from ludus.arenas.schedules import round_robin
-from ludus.arenas.web.curves import POINTS, Curve, read_metrics, series
+from ludus.arenas.web.curves import POINTS, Curve, curves, read_metrics, series
 from ludus.arenas.web.films import Reel
 from ludus.arenas.web.page import Page
 from ludus.core.agent import Decision, FirstLegal, Uniform
@@ -77,7 +77,7 @@ def test_films_show_each_seat_its_own_view_and_add_up():
 
 
 def test_long_curves_are_thinned_and_keep_their_last_point():
-    rows = [{"step": i, "decisions": 10 * i, "loss": float(i), "nash_conv": None} for i in range(2001)]
+    rows = [{"step": i, "global_step": 10 * i, "loss": float(i), "nash_conv": None} for i in range(2001)]
     line = series("net", rows, "loss")
     assert len(line.y) <= POINTS
     assert line.y[-1] == 2000.0
@@ -89,3 +89,13 @@ def test_metrics_cut_short_are_read_as_far_as_they_go(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"st')
     assert read_metrics(path) == [{"step": 1}, {"step": 2}]
+
+
+def test_runs_become_panels_and_step_zero_is_at_zero():
+    rows = [{"step": 0, "eval/nash_conv/net": 0.9}, {"step": 1, "global_step": 64, "eval/nash_conv/net": 0.5}]
+    two = [{"step": 1, "a/losses/entropy": 0.5, "b/losses/entropy": 0.4}]
+    conv, entropy = curves({"one": rows, "two": two})
+    assert (conv.label, entropy.label) == ("NashConv", "Entropy")
+    assert [line.name for line in conv.series] == ["one"]
+    assert conv.series[0].x == {"decisions": [0.0, 64.0], "step": [0.0, 1.0]}
+    assert [line.name for line in entropy.series] == ["two, a", "two, b"]

@@ -1,0 +1,44 @@
+"""`ludus tiny` and `ludus teach`: a tiny language model, and a game's language for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make the commands known."""
+    app.command(epilog="Example:  ludus tiny runs/tiny --width 128 --layers 2")(tiny)
+    app.command(epilog="Example:  ludus teach runs/tiny --game kuhn_poker --to runs/taught")(teach)
+
+
+def tiny(
+    path: Annotated[Path, typer.Argument(help="The folder to write.")],
+    seed: Annotated[int, typer.Option(min=0, help="Decides the first weights.")] = 0,
+    width: Annotated[int, typer.Option(min=8, help="Of the hidden states.")] = 128,
+    layers: Annotated[int, typer.Option(min=1, help="How many.")] = 2,
+    heads: Annotated[int, typer.Option(min=2, help="Of attention.")] = 4,
+) -> None:
+    """Make a tiny causal language model from scratch, with bytes as tokens, in Hugging Face format."""
+    from ludus.agents.language.tiny import make_tiny
+
+    typer.echo(make_tiny(path, seed=seed, width=width, layers=layers, heads=heads))
+
+
+def teach(
+    path: Annotated[Path, typer.Argument(help="The model's folder.")],
+    game: Annotated[list[str], typer.Option(help="A game whose language it is taught; again for each.")],
+    to: Annotated[Path | None, typer.Option(help="Where to save; by default the same folder.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of supervised learning.")] = 150,
+    seed: Annotated[int, typer.Option(min=0, help="Decides transcripts and their order.")] = 0,
+) -> None:
+    """Teach a model a game's language on transcripts of random legal play, so that it starts legal and weak."""
+    from ludus.agents.language.teach import teach as taught
+
+    result = taught(path, game, steps=steps, seed=seed, to=to, show=True)
+    typer.echo(
+        f"{to or path}: {result.lessons} different prompts; loss {result.loss:.4f} nats a reply, "
+        f"{result.floor:.4f} would be perfect"
+    )

@@ -1,0 +1,162 @@
+"""`ludus play`, `ludus replay` and `ludus verify`."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ludus.commands.games import Settings
+
+if TYPE_CHECKING:
+    from ludus.core.agent import Agent
+    from ludus.core.episode import Episode
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make the commands known."""
+    app.command(epilog="Example:  ludus play tic_tac_toe --seat player_0=human --seat player_1=mcts")(play)
+    app.command(epilog="Example:  ludus replay runs/demo/tournament/episodes.jsonl --index 12")(replay)
+    app.command(epilog="Example:  ludus verify runs/demo")(verify)
+
+
+def play(
+    game: Annotated[str, typer.Argument(help="A registered name; `ludus games` lists them.")],
+    seat: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SEAT=AGENT", help="Who sits where, by seat or role; again for each seat."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides chance.")] = 0,
+    games: Annotated[int, typer.Option(min=1, help="How many, on seeds one after the other.")] = 1,
+    settings: Settings = None,
+    show_state: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SEAT", help="Show this seat the hidden parts too: search agents need that."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Append the episodes to this file.")] = None,
+) -> None:
+    """Play a game: by default you against agents that play at random."""
+    from ludus.commands.seating import game_by, lineup_by
+    from ludus.core import play as core
+    from ludus.core.agent import Uniform
+    from ludus.core.episode import write
+    from ludus.core.match import Match
+
+    rules = game_by(game, settings or [])
+    lineup: dict[str, Agent | str] = lineup_by(seat or [f"{rules.players[0]}=human"], rules, "uniform")
+    lineup = {place: Uniform() if who == "uniform" else who for place, who in lineup.items()}
+    shown = tuple(show_state or ())
+    for number in range(games):
+        (episode,) = core.play(Match(rules, lineup, seed + number, privileged=shown))
+        tell(episode, short="human" in episode.lineup.values())
+        if out is not None:
+            write([episode], out, append=True)
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(help="A file of episodes, or a folder that holds episodes.jsonl.")],
+    index: Annotated[int | None, typer.Option(min=0, help="Only this episode, counted from zero.")] = None,
+) -> None:
+    """Print recorded games move by move, as the rules replay them."""
+    from ludus.core.episode import read
+    from ludus.core.errors import UnknownName
+
+    path = file / "episodes.jsonl" if file.is_dir() else file
+    count = 0
+    for number, episode in enumerate(read(path)):
+        count += 1
+        if index is None or number == index:
+            typer.echo(f"# {number}")
+            tell(episode)
+        if number == index:
+            return
+    if index is not None:
+        raise UnknownName(f"episode of {path}", index, [f"0 to {count - 1}"] if count else [])
+
+
+def tell(episode: Episode, *, short: bool = False) -> None:
+    """Print a game: what was seen and done, and what came of it; `short` leaves the moves out."""
+    from ludus.core.game import CHANCE
+    from ludus.core.replay import replay as frames
+
+    lineup = ", ".join(f"{seat}: {name}" for seat, name in episode.lineup.items())
+    typer.echo(f"{episode.game}, seed {episode.match.seed} ({lineup})")
+    for frame in frames(episode):
+        if short or frame.seat is None:
+            continue
+        if frame.seat == CHANCE:
+            typer.echo(f"  chance: {frame.name}")
+            continue
+        assert frame.view is not None
+        assert frame.step is not None  # frames of seats have both
+        seen = "\n".join(f"    | {line}" for line in frame.view.text.splitlines())
+        typer.echo(f"  {frame.seat} ({episode.lineup[frame.seat]}) sees\n{seen}")
+        for reply in frame.step.rejected:
+            typer.echo(f"    could not use {reply!r}")
+        raw = f"   [{frame.step.raw!r}]" if frame.step.raw not in (None, frame.name) else ""
+        how = "" if frame.step.read == "exact" else f"   ({frame.step.read})"
+        typer.echo(f"    plays {frame.name}{how}{raw}")
+        paid = ", ".join(f"{seat} {amount:+g}" for seat, amount in frame.paid.items() if amount)
+        if paid:
+            typer.echo(f"    pays {paid}")
+    returns = ", ".join(
+        f"{episode.lineup[seat]} ({seat}) {paid:+g}" for seat, paid in episode.returns.items()
+    )
+    ends = {"over": "the game is over", "forfeit": "ended by forfeit", "cut": "cut by the limit on steps"}
+    typer.echo(
+        f"  {ends.get(episode.end, f'machinery broke: {episode.fault}')}: {returns or 'nobody is paid'}\n"
+    )
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(help="A file of episodes, or a folder with such files.")],
+    agent: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="A policy of the records, to score its tokens again."),
+    ] = None,
+    summary: Annotated[bool, typer.Option("--summary", help="Only the counts and what was refused.")] = False,
+) -> None:
+    """Say of every episode which level of verification it reached: rules, crew, tokens.
+
+    Ends with exit code 1 if any is refused or cannot be read.
+    """
+    from ludus.core.replay import verify as verdicts
+
+    with warnings.catch_warnings(record=True) as unreadable:
+        warnings.simplefilter("always")
+        found = verdicts(path, _at_hand(agent or []))
+    for warning in unreadable:
+        typer.echo(f"unreadable  {warning.message}")
+    for verdict in found:
+        why = next((note for level, note in verdict.notes.items() if level == verdict.refused), "")
+        if verdict.refused:
+            typer.echo(f"{verdict.index:6d}  {verdict.game}  REFUSED at {verdict.refused}: {why}")
+        elif not summary:
+            notes = "; ".join(f"{level}: {note}" for level, note in verdict.notes.items())
+            typer.echo(f"{verdict.index:6d}  {verdict.game}  {verdict.reached}  ({notes})")
+    levels = Counter(verdict.reached for verdict in found if verdict.ok)
+    refused = sum(not verdict.ok for verdict in found)
+    reached = ", ".join(f"{count} reached {level!r}" for level, count in sorted(levels.items()))
+    typer.echo(
+        f"{len(found)} episodes: {reached or 'none passed'}; {refused} refused; {len(unreadable)} unreadable"
+    )
+    if refused or unreadable:
+        raise typer.Exit(1)
+
+
+def _at_hand(texts: list[str]) -> dict[str, Agent]:
+    """Agents by the names that records know them by."""
+    from ludus.commands.seating import _kind
+    from ludus.core.errors import ConfigError
+    from ludus.core.registry import AGENTS
+
+    agents: dict[str, Agent] = {}
+    for text in texts:
+        name, equals, folder = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{text!r} names no policy: write NAME=FOLDER")
+        agents[name] = AGENTS.maker(_kind(Path(folder)))(path=folder, name=name)
+    return agents
