@@ -138,8 +138,8 @@ class Learner:
         return log
 
     def _clipped(self, last_good: str) -> float:
-        clip = self.config.optimiser.clip
-        norm = float(torch.nn.utils.clip_grad_norm_(self.weights, math.inf if clip is None else clip))
+        most = self.config.optimiser.clip or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.weights, most))
         if not math.isfinite(norm):
             raise TrainingError(self._stopped("gradient", norm, last_good))
         return norm

@@ -85,8 +85,8 @@ class Optimiser:
     """Added to the root of the second moment (adam, adamw)."""
     decay: Rate = 0.0
     """Weight decay (adamw)."""
-    clip: float | None = 0.5
-    """Largest norm of a gradient; absent: any."""
+    clip: Rate = 0.5
+    """Largest norm of a gradient; 0: any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,306 @@
+"""Collecting decisions as arrays: networks on array games, without an object for any of them.
+
+Games run side by side and on from one step to the next. Each reward goes to its seat's own last
+decision, past the moves that others make in between. Where the collected stretch ends, a seat's
+unfinished business is closed with the value of what it then sees.
+
+Shape letters: T decisions of each row, N rows, K seats, A moves, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ludus.core.agent import Agent, Uniform
+from ludus.core.array_game import ArrayGame, Batch
+from ludus.core.errors import ConfigError
+from ludus.core.game import Seat, role_of
+from ludus.core.ledger import Ledger
+from ludus.training.lineup import Cast, exchanged, turns
+
+
+@runtime_checkable
+class Drawer(Protocol):
+    """An agent that moves in many positions at once, as `ludus.agents.network` does."""
+
+    name: str
+    version: int
+
+    def draw(self, features: NDArray[Any], legal: NDArray[np.bool_], uniform: NDArray[np.float64]) -> Any:
+        """Moves (N,), their log-probabilities (N,) and values (N,)."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the games that ended during a step came to, by (agent, seat)."""
+
+    episodes: int = 0
+    decisions: int = 0
+    forfeits: int = 0
+    returns: dict[tuple[str, Seat], list[float]] = field(default_factory=dict)
+
+    def earned(self, agent: str, seat: Seat, amount: float, games: int = 1) -> None:
+        """Book what a seat earned in so many games."""
+        entry = self.returns.setdefault((agent, seat), [0.0, 0.0])
+        entry[0] += amount
+        entry[1] += games
+
+    def metrics(self) -> dict[str, float]:
+        """Means, under CleanRL's names where it has them."""
+        games = max(self.episodes, 1)
+        log = {f"charts/return/{a}/{s}": total / n for (a, s), (total, n) in sorted(self.returns.items())}
+        return log | {
+            "charts/episodes": float(self.episodes),
+            "charts/episodic_length": self.decisions / games,
+            "charts/forfeits": self.forfeits / games,
+        }
+
+
+@dataclass(slots=True, eq=False)
+class _Stretch:
+    """What was seen and done: all (T, N), observation (T, N, *F), legal (T, N, A), pay (T, N, K).
+
+    `began` (N,) marks rows whose game begins with the stretch, `before` (N, K) what it paid so far.
+    """
+
+    observation: NDArray[Any]
+    legal: NDArray[np.bool_]
+    mover: NDArray[np.int64]
+    move: NDArray[np.int64]
+    logprob: NDArray[np.float32]
+    value: NDArray[np.float64]
+    done: NDArray[np.bool_]
+    pay: NDArray[np.float64]
+    opening: NDArray[np.float64]
+    began: NDArray[np.bool_]
+    before: NDArray[np.float64]
+
+    @staticmethod
+    def blank(length: int, batch: Batch, began: NDArray[np.bool_], before: NDArray[np.float64]) -> _Stretch:
+        n, k = batch.reward.shape
+        shape = length, n
+        return _Stretch(
+            observation=np.zeros((*shape, *batch.game.shape), batch.observation.dtype),
+            legal=np.zeros((*shape, batch.legal.shape[1]), np.bool_),
+            mover=np.zeros(shape, np.int64),
+            move=np.zeros(shape, np.int64),
+            logprob=np.zeros(shape, np.float32),
+            value=np.zeros(shape),
+            done=np.zeros(shape, np.bool_),
+            pay=np.zeros((*shape, k)),
+            opening=np.zeros((*shape, k)),
+            began=began,
+            before=before,
+        )
+
+
+class ArrayCollector:
+    """Plays N games of an array game side by side.
+
+    Args:
+        game: the rules; every seat is a player.
+        rows: games side by side (N).
+        length: decisions of each row in a step (T).
+        seed: decides chance and moves.
+    """
+
+    def __init__(self, game: Any, *, rows: int, length: int, seed: int) -> None:
+        if not isinstance(game, ArrayGame):
+            raise ConfigError(f"{game!r} is no array game: collect by = 'play'")
+        self.game, self.length = game, length
+        seeds = np.random.SeedSequence(seed).generate_state(2)
+        self.batch = Batch(game, rows, int(seeds[0]))
+        self.rng = np.random.default_rng(seeds[1])
+        self._earned = self.batch.opening.astype(np.float64)  # (N, K) so far in each row's game
+        self._count = np.zeros(rows, np.int64)  # decisions so far in each row's game
+
+    def collect(self, cast: Cast, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
+        """T decisions of every row, and the games that ended meanwhile."""
+        agents, table = self._seated(cast, lineup)
+        tally = Tally()
+        s = _Stretch.blank(self.length, self.batch, self._count == 0, self._earned.copy())
+        for t in range(self.length):
+            self._step(s, t, agents, table, tally)
+        return self._ledger(s, agents, table, self._bootstrap(agents, table)), tally
+
+    def _seated(self, cast: Cast, lineup: Mapping[Seat, str]) -> tuple[list[Agent], NDArray[np.int64]]:
+        """The agents, and which of them sits where: (N, K) indices."""
+        names: dict[str, int] = {}
+        table = np.zeros((self.batch.n, len(self.game.seats)), np.int64)
+        count = turns(self.game, lineup)
+        for turn in range(count):
+            seats = exchanged(self.game, lineup, turn)
+            table[turn::count] = [names.setdefault(seats[seat], len(names)) for seat in self.game.seats]
+        agents = [cast.find(name) for name in names]
+        for agent in agents:
+            if not isinstance(agent, (Drawer, Uniform)):
+                raise ConfigError(f"{agent.name} cannot move in many positions at once: collect by = 'play'")
+        return agents, table
+
+    # ---------------------------------------------------------------------------- playing
+    def _step(
+        self, s: _Stretch, t: int, agents: Sequence[Agent], table: NDArray[np.int64], tally: Tally
+    ) -> None:
+        batch, rows = self.batch, np.arange(self.batch.n)
+        s.observation[t], s.legal[t], s.mover[t] = batch.observation, batch.legal, batch.mover
+        who = table[rows, s.mover[t]]
+        uniform = self.rng.random(batch.n)
+        for index, agent in enumerate(agents):
+            mine = np.flatnonzero(who == index)
+            if len(mine):
+                drawn = _draw(agent, s.observation[t, mine], s.legal[t, mine], uniform[mine])
+                s.move[t, mine], s.logprob[t, mine], s.value[t, mine] = drawn
+        batch.step(s.move[t])
+        s.pay[t], s.done[t] = batch.reward, batch.done
+        s.opening[t] = np.where(batch.done[:, None], batch.opening, 0.0)
+        self._book(s, t, agents, table, tally)
+
+    def _book(
+        self, s: _Stretch, t: int, agents: Sequence[Agent], table: NDArray[np.int64], tally: Tally
+    ) -> None:
+        self._earned += s.pay[t]
+        self._count += 1
+        over = np.flatnonzero(s.done[t])
+        tally.episodes += len(over)
+        tally.decisions += int(self._count[over].sum())
+        for k, seat in enumerate(self.game.seats):
+            for index, agent in enumerate(agents):
+                mine = over[table[over, k] == index]
+                if len(mine):
+                    tally.earned(agent.name, seat, float(self._earned[mine, k].sum()), len(mine))
+        self._earned[over] = s.opening[t, over]
+        self._count[over] = 0
+
+    def _bootstrap(self, agents: Sequence[Agent], table: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(N, K) what each seat expects, seeing what it now sees."""
+        worth = np.full(table.shape, np.nan)
+        anything = np.ones_like(self.batch.legal)
+        for k in range(table.shape[1]):
+            seen = self.batch.look(k)
+            for index, agent in enumerate(agents):
+                mine = np.flatnonzero(table[:, k] == index)
+                if len(mine):
+                    worth[mine, k] = _draw(agent, seen[mine], anything[mine], np.zeros(len(mine)))[2]
+        return worth
+
+    # ------------------------------------------------------------------------ the ledger
+    def _ledger(
+        self, s: _Stretch, agents: Sequence[Agent], table: NDArray[np.int64], worth: NDArray[np.float64]
+    ) -> Ledger:
+        length, n = s.mover.shape
+        credited = _credited(s, worth)
+        episode = np.cumsum(s.done, 0) - s.done + np.arange(n) * (length + 1)  # (T, N), unique
+        key = (episode * len(self.game.seats) + s.mover).ravel()
+        order = np.argsort(key, kind="stable")
+        where = np.unique(key[order], return_inverse=True)[1].ravel()
+        who = table[np.arange(n), s.mover]
+        versions = np.array([getattr(agent, "version", -1) for agent in agents], np.int64)
+        time = np.broadcast_to(np.arange(length)[:, None], s.mover.shape)
+        roles = tuple(dict.fromkeys(role_of(seat) for seat in self.game.seats))
+        role = np.array([roles.index(role_of(seat)) for seat in self.game.seats], np.int32)
+        size = length * n
+
+        def column(values: NDArray[Any], kind: Any) -> NDArray[Any]:
+            return np.ascontiguousarray(values.reshape(size, *values.shape[2:])[order], kind)
+
+        episodes = np.unique(column(episode, np.int64), return_inverse=True)[1].ravel()
+        return Ledger(
+            episode=episodes.astype(np.int64),
+            sequence=where.astype(np.int64),
+            game=np.zeros(size, np.int32),
+            seat=column(s.mover, np.int32),
+            role=column(role[s.mover], np.int32),
+            policy=column(who, np.int32),
+            group=episodes.astype(np.int32),
+            source=np.zeros(size, np.int32),
+            version=column(versions[who], np.int64),
+            order=column(time, np.int64),
+            rewards=column(credited.reward, np.float64)[:, None],
+            early=column(credited.early, np.float64),
+            values=column(s.value, np.float64),
+            next_values=column(credited.next_value, np.float64),
+            ended=column(credited.status == ENDED, np.bool_),
+            cut=column(credited.status == CUT, np.bool_),
+            weight=np.ones(size),
+            offset=np.arange(size),
+            length=np.ones(size, np.int64),
+            ids=column(s.move, np.int64),
+            sampled=np.ones(size, np.bool_),
+            rollout=column(s.logprob, np.float32),
+            old=np.full(size, np.nan, np.float32),
+            prompts=column(s.observation, s.observation.dtype),
+            legal=column(s.legal, np.bool_),
+            replies=None,
+            games=(self.game.id,),
+            seats=self.game.seats,
+            roles=roles,
+            policies=tuple(agent.name for agent in agents),
+            groups=tuple(f"row game {i}" for i in range(int(episodes.max()) + 1)),
+        )
+
+    # ------------------------------------------------------------------------ checkpoints
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Arrays by name, and what JSON can hold."""
+        arrays = self.batch.state() | {"tally_earned": self._earned, "tally_count": self._count}
+        return arrays, {"rng": self.rng.bit_generator.state}
+
+    def load(self, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+        """Continue from what `state` returned."""
+        self._earned, self._count = arrays["tally_earned"].copy(), arrays["tally_count"].copy()
+        self.batch.restore({k: v for k, v in arrays.items() if not k.startswith("tally_")})
+        self.rng.bit_generator.state = about["rng"]
+
+
+ENDED, CUT, GOES_ON = 0, 1, 2
+
+
+@dataclass(slots=True, eq=False)
+class _Credited:
+    reward: NDArray[np.float64]
+    early: NDArray[np.float64]
+    next_value: NDArray[np.float64]
+    status: NDArray[np.int64]
+
+
+def _credited(s: _Stretch, worth: NDArray[np.float64]) -> _Credited:
+    """Walk back in time and give each decision (T, N) what its seat earned until its next one.
+
+    For every row and seat three things are carried: what it has earned since, the value of what
+    follows, and when its next decision of the same game comes (-1: none).
+    """
+    length, n = s.mover.shape
+    rows = np.arange(n)
+    shape = length, n
+    out = _Credited(np.zeros(shape), np.zeros(shape), np.zeros(shape), np.full(shape, CUT))
+    since, following = np.zeros_like(worth), worth.copy()
+    status, coming = np.full(worth.shape, CUT), np.full(worth.shape, -1)
+    for t in reversed(range(length)):
+        over = s.done[t]
+        if over.any():  # what was carried belongs to the game that began after t
+            row, seat = np.nonzero(over[:, None] & (coming >= 0))
+            out.early[coming[row, seat], row] = since[row, seat] + s.opening[t, row, seat]
+            since[over], following[over], status[over], coming[over] = 0.0, 0.0, ENDED, -1
+        since += s.pay[t]
+        m = s.mover[t]
+        out.reward[t], out.next_value[t], out.status[t] = since[rows, m], following[rows, m], status[rows, m]
+        since[rows, m], following[rows, m], status[rows, m], coming[rows, m] = 0.0, s.value[t], GOES_ON, t
+    row, seat = np.nonzero(s.began[:, None] & (coming >= 0))
+    out.early[coming[row, seat], row] = since[row, seat] + s.before[row, seat]
+    return out
+
+
+def _draw(
+    agent: Agent, features: NDArray[Any], legal: NDArray[np.bool_], uniform: NDArray[np.float64]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    if isinstance(agent, Uniform):
+        count = legal.sum(1)
+        pick = (uniform * count).astype(np.int64)
+        move = np.argmax(np.cumsum(legal, 1) > pick[:, None], 1)
+        return move, -np.log(count), np.full(len(move), np.nan)
+    moves, logprobs, values = cast("Drawer", agent).draw(features, legal, uniform)
+    return moves, logprobs, values

@@ -1,0 +1,330 @@
+"""A run: policies, learners and phases, from a configuration to a folder.
+
+    from ludus.config import load
+    from ludus.training.run import train
+
+    folder = train(load("configs/ppo_kuhn.toml"))
+
+A step collects decisions, prepares every learner's batch, lets the learners learn, and writes a
+line of metrics. All that decides the next step is in a checkpoint, so that a run killed at any
+moment and resumed writes the same metrics and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from ludus.core.episode import Episode
+from ludus.core.errors import ConfigError, TrainingError, UnknownName
+from ludus.core.exact import nash_conv
+from ludus.core.ledger import Ledger
+from ludus.core.match import seats_filled
+from ludus.core.policy import Policy
+from ludus.core.registry import Registry, make
+from ludus.training.collect import ArrayCollector, Tally
+from ludus.training.configuration import differences, dump, stored
+from ludus.training.credit import ESTIMATORS
+from ludus.training.learner import Learner
+from ludus.training.lineup import Cast
+from ludus.training.metrics import Display, Metrics
+from ludus.training.objectives import AGGREGATIONS, CORRECTIONS, POLICY_LOSSES
+from ludus.training.policies import make_policy
+from ludus.training.rollout import episodes, rollout
+from ludus.training.select import FILTERS
+from ludus.training.settings import LearnerConfig, Named, Phase, RunConfig
+from ludus.training.store import Parts, Store, arrays_of, tensors_of
+
+
+def train(config: RunConfig, *, resume: bool = False, quiet: bool = False) -> Path:
+    """Run what a configuration describes; return the run's folder.
+
+    Args:
+        config: what to do.
+        resume: continue from the newest checkpoint in the run's folder.
+        quiet: show no progress.
+
+    Raises:
+        ConfigError: the configuration cannot be run, or its folder holds another run.
+        TrainingError: a loss or gradient is not finite; names the last good checkpoint.
+    """
+    if config.recipe:
+        return _recipe(config.recipe)(config, resume=resume, quiet=quiet)
+    return Run(config, resume=resume).go(quiet=quiet)
+
+
+class Run:
+    """Everything that lives while a run goes on.
+
+    Args:
+        config: what to do.
+        resume: continue from the newest checkpoint in the run's folder.
+
+    Attributes:
+        folder: of the run.
+        policies: by name; what has been learned so far.
+        done: steps done.
+        decisions: decisions learned from so far.
+    """
+
+    def __init__(self, config: RunConfig, *, resume: bool = False) -> None:
+        self.config, self.folder = config, Path(config.root) / config.name
+        _claim(self.folder, config, resume=resume)
+        torch.set_num_threads(config.threads)
+        self.game = make(config.game.name, **config.game.params)
+        seeds = np.random.SeedSequence(config.seed).generate_state(4 + len(config.policies))
+        self.policies: dict[str, Policy] = {
+            name: make_policy(kind.name, self.game, name=name, seed=int(seed), **kind.settings)
+            for (name, kind), seed in zip(config.policies.items(), seeds[4:], strict=True)
+        }
+        self.cast = Cast(self.policies, self.folder / "snapshots", np.random.default_rng(seeds[0]))
+        self.learners = {_name(one): self._learner(one, int(seeds[1])) for one in config.learners}
+        self._check()
+        self.collector = None
+        if config.collect.by == "arrays":
+            self.collector = ArrayCollector(
+                self.game, rows=config.collect.rows, length=config.collect.length, seed=int(seeds[2])
+            )
+        self.store = Store(self.folder, keep=config.keep_checkpoints)
+        self.done = self.decisions = 0
+        self.seconds = 0.0
+        self._last: deque[str] = deque(maxlen=config.keep_episodes)
+        self._kept = 0
+        if resume and self.store.checkpoints():
+            self._restore(self.store.find())
+        elif resume:
+            self.store.clear()
+
+    def _learner(self, config: LearnerConfig, seed: int) -> Learner:
+        if config.policy not in self.policies:
+            raise UnknownName("policy of a learner", config.policy, self.policies)
+        anchor = self.cast.anchor(config.policy) if config.reference == "init" else None
+        mixed = int(np.random.SeedSequence([seed, *_name(config).encode()]).generate_state(1)[0])
+        return Learner(
+            config, self.policies[config.policy], steps=self.config.steps, seed=mixed, anchor=anchor
+        )
+
+    def _check(self) -> None:
+        """Refuse what would fail later: unknown occupants, learners and settings."""
+        if len(self.learners) != len(self.config.learners):
+            raise ConfigError("learners share a name: give each a name of its own")
+        for phase in self.config.phases:
+            lineup = phase.lineup or self.config.lineup
+            filled = seats_filled(self.game, lineup)
+            for seat in self.game.players:
+                self.cast.check(filled[seat])
+            for name in phase.learners:
+                if name not in self.learners:
+                    raise UnknownName("learner of a phase", name, self.learners)
+        for learner in self.config.learners:
+            _check_learner(learner, arrays=self.config.collect.by == "arrays")
+
+    # -------------------------------------------------------------------------------- the loop
+    def go(self, *, quiet: bool = False) -> Path:
+        """Do the steps that are left; return the folder."""
+        began = time.monotonic() - self.seconds
+        metrics = Metrics(self.config, self.store, self.done)
+        if not self.done:
+            self._begin(metrics)
+        with Display(self.config, quiet=quiet) as display:
+            for step in range(self.done + 1, self.config.steps + 1):
+                line = self._step(step)
+                self.seconds = time.monotonic() - began
+                line |= {"time/seconds": self.seconds, "charts/SPS": self.decisions / max(self.seconds, 1e-9)}
+                if step % self.config.log_every == 0 or step == self.config.steps:
+                    metrics.write(step, line)
+                display.show(step, line)
+                every = self.config.checkpoint_every
+                if step == self.config.steps:
+                    self._finish()
+                if step == self.config.steps or (every and step % every == 0):
+                    self.checkpoint()
+        metrics.close()
+        return self.folder
+
+    def _begin(self, metrics: Metrics) -> None:
+        for name, policy in self.policies.items():
+            policy.save(self.folder / "policies" / f"{name}@init")
+        if self.config.evaluate.every:
+            metrics.write(0, self._evaluate())
+        if self.collector is not None:
+            self._keep_first(self._beside(0))
+
+    def _step(self, step: int) -> dict[str, float]:
+        phase, first = self._phase(step)
+        if first:
+            self.cast.begin_phase()
+        every = self.config.snapshot_every
+        if every and (step - 1) % every == 0:
+            self.cast.snapshot()
+        ledger, tally = self._collect(step, phase.lineup or self.config.lineup)
+        active = [self.learners[name] for name in phase.learners or self.learners]
+        batches = [(learner, learner.prepare(ledger)) for learner in active]
+        if all(batch is None for _, batch in batches):
+            raise TrainingError(
+                f"step {step}: nobody had anything to learn from; the lineup seats {list(ledger.policies)}, "
+                f"and the learners learn {[learner.policy.name for learner in active]}"
+            )
+        line: dict[str, float] = tally.metrics()
+        for learner, batch in batches:
+            if batch is not None:
+                self.decisions += len(batch)
+                log = learner.learn(batch, last_good=self.store.last_good)
+                prefix = "" if len(self.learners) == 1 else f"{learner.name}/"
+                line |= {f"{prefix}{name}": number for name, number in log.items()}
+        line["global_step"] = float(self.decisions)
+        self.done = step
+        every = self.config.evaluate.every
+        if every and (step % every == 0 or step == self.config.steps):
+            line |= self._evaluate()
+        return line
+
+    def _phase(self, step: int) -> tuple[Phase, bool]:
+        """The phase of a step, and whether the step is its first."""
+        left = (step - 1) % sum(phase.steps for phase in self.config.phases)
+        for phase in self.config.phases:
+            if left < phase.steps:
+                return phase, left == 0
+            left -= phase.steps
+        raise AssertionError("a step lies in one of the phases")
+
+    def _collect(self, step: int, lineup: Mapping[str, str]) -> tuple[Ledger, Tally]:
+        if self.collector is not None:
+            return self.collector.collect(self.cast, lineup)
+        ledger, tally, played = rollout(
+            self.game, self.cast, lineup, self.config.collect, seed=self.config.seed, step=step
+        )
+        self._keep_first(played)
+        if self.config.keep_episodes and self._left(step) < self.config.keep_episodes:
+            self._last.extend(episode.to_json() for episode in played)
+        return ledger, tally
+
+    def _left(self, step: int) -> int:
+        """Episodes still to come after a step."""
+        return (self.config.steps - step) * self.config.collect.games
+
+    def _evaluate(self) -> dict[str, float]:
+        line = {}
+        for name in self.config.evaluate.policies or self.policies:
+            conv = nash_conv(self.game, self.policies[name])
+            line[f"eval/nash_conv/{name}"] = conv
+            line[f"eval/exploitability/{name}"] = conv / len(self.game.players)
+        return line
+
+    # ---------------------------------------------------------------------- episodes to be kept
+    def _beside(self, step: int) -> list[Episode]:
+        """Episodes played beside the arrays, which keep none, by the same policies in the same seats."""
+        if not self.config.keep_episodes:
+            return []
+        phase, _ = self._phase(max(step, 1))
+        games = dataclasses.replace(self.config.collect, games=self.config.keep_episodes)
+        lineup = phase.lineup or self.config.lineup
+        return episodes(self.game, self.cast, lineup, games, seed=self.config.seed, step=step)
+
+    def _keep_first(self, played: list[Episode]) -> None:
+        some = played[: max(self.config.keep_episodes - self._kept, 0)]
+        self._kept += len(some)
+        self.store.append("episodes/first.jsonl", [episode.to_json() for episode in some])
+
+    def _finish(self) -> None:
+        if self.collector is not None:
+            self._last.extend(episode.to_json() for episode in self._beside(self.done))
+        last = self.folder / "episodes" / "last.jsonl"
+        aside = last.with_suffix(".aside")
+        aside.write_text("".join(line + "\n" for line in self._last), encoding="utf-8")
+        aside.replace(last)
+        for name, policy in self.policies.items():
+            policy.save(self.folder / "policies" / name)
+
+    # ------------------------------------------------------------------------------ checkpoints
+    def checkpoint(self) -> Path:
+        """Write everything that decides the steps to come."""
+        parts: dict[str, Parts] = {f"policy-{name}": policy.state() for name, policy in self.policies.items()}
+        about: dict[str, Any] = {
+            "decisions": self.decisions, "seconds": self.seconds, "kept": self._kept, "last": list(self._last),
+            "versions": {name: policy.version for name, policy in self.policies.items()}, "learners": {},
+        }  # fmt: skip
+        for name, learner in self.learners.items():
+            parts[f"learner-{name}"], about["learners"][name] = learner.state()
+        parts["cast"], about["cast"] = self.cast.state()
+        if self.collector is not None:
+            parts["games"], about["games"] = self.collector.state()
+        return self.store.write(self.done, parts, about)
+
+    def _restore(self, place: Path) -> None:
+        files, about = self.store.read(place)
+        for name, policy in self.policies.items():
+            policy.load(tensors_of(files[f"policy-{name}"]))
+            policy.version = int(about["versions"][name])
+        for name, learner in self.learners.items():
+            learner.load(tensors_of(files[f"learner-{name}"]), about["learners"][name])
+        self.cast.load(tensors_of(files["cast"]), about["cast"])
+        if self.collector is not None:
+            self.collector.load(arrays_of(files["games"]), about["games"])
+        self.done, self.decisions = int(about["step"]), int(about["decisions"])
+        self.seconds, self._kept = float(about["seconds"]), int(about["kept"])
+        self._last.extend(about["last"])
+        self.store.cut(about)
+
+
+# ------------------------------------------------------------------------------------- checks
+def _name(learner: LearnerConfig) -> str:
+    return learner.name or learner.policy
+
+
+def _check_learner(learner: LearnerConfig, *, arrays: bool) -> None:
+    choices: tuple[tuple[Registry, Named], ...] = (
+        (ESTIMATORS, learner.estimator),
+        (POLICY_LOSSES, learner.objective.loss),
+        (AGGREGATIONS, learner.objective.aggregation),
+        (CORRECTIONS, learner.objective.correction),
+        (FILTERS, learner.selector.keep),
+    )
+    for registry, choice in choices:
+        takes = [p.name for p in inspect.signature(registry.maker(choice.name)).parameters.values()
+                 if p.kind is inspect.Parameter.KEYWORD_ONLY]  # fmt: skip
+        for key in choice.settings:
+            if key not in takes:
+                raise UnknownName(f"setting of the {registry.kind} {choice.name}", key, takes)
+    if arrays and learner.estimator.name != "gae":
+        raise ConfigError(
+            f"learner {_name(learner)}: {learner.estimator.name} compares whole episodes, and arrays are cut "
+            "at the end of each step: collect by = 'play', or estimator = 'gae'"
+        )
+
+
+def _claim(folder: Path, config: RunConfig, *, resume: bool) -> None:
+    """Write the configuration into the folder, or see that the one there is the same.
+
+    Raises:
+        ConfigError: the folder holds a run and this is not to resume it, or it is another run.
+    """
+    there = folder / "config.json"
+    if there.is_file() and not resume:
+        raise ConfigError(f"{folder} holds a run already: resume it, or give this one another name")
+    if there.is_file():
+        different = differences(stored(folder), config)
+        if different:
+            raise ConfigError(f"{folder} holds another run: {'; '.join(different)}")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    dump(config, folder)
+
+
+def _recipe(name: str) -> Callable[..., Path]:
+    module, _, function = name.partition(":")
+    try:
+        return cast("Callable[..., Path]", getattr(importlib.import_module(module), function))
+    except (ImportError, AttributeError) as fault:
+        raise ConfigError(
+            f"recipe {name!r} cannot be found ({fault}); write it as module:function"
+        ) from fault
