@@ -65,7 +65,7 @@ class IteratedPrisonersDilemma(ArrayGame):
             (self.moves[row[seat] - 1], self.moves[row[1 - seat] - 1]) for row in s.chosen[: s.count].tolist()
         ]
         past = "".join(
-            f"\nRound {i + 1}: you {own}, the other {other}." for i, (own, other) in enumerate(pairs)
+            f"\nRound {i + 1}: you {own}, the other {other}s." for i, (own, other) in enumerate(pairs)
         )
         now = (
             "All rounds are over."

@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import pickle
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,7 +43,8 @@ def rows() -> ModuleType:
 
 def kernel(game: Any) -> ModuleType:
     """The loops over an array game's own functions: `step`, `expand`, `look`, cached like `rows`."""
-    return _kernel(type(game))
+    rules: Any = type(game)
+    return _kernel(rules)
 
 
 @functools.cache
@@ -51,9 +53,21 @@ def _kernel(rules: Any) -> ModuleType:
         return _plain(rules.__name__, {part: getattr(rules, part) for part in _PARTS}, "".join(_template()))
     head = f"{_HEAD}from {rules.__module__} import {rules.__name__} as R\n\n"
     head += "".join(f"{part} = njit(R.{part})\n" for part in _PARTS)
-    modules = {sys.modules[c.__module__] for c in rules.__mro__ if any(part in vars(c) for part in _PARTS)}
-    made_of = "".join(sorted(inspect.getsource(module) for module in modules))
-    return _from_disk(rules.__name__, head + "".join(_template()), made_of)
+    return _from_disk(rules.__name__, head + "".join(_template()), _made_of(rules))
+
+
+def _made_of(rules: Any) -> str:
+    """All that is compiled into a game's loops: its modules' sources, and what these import and use."""
+    functions = [getattr(rules, part) for part in _PARTS]
+    parts = {inspect.getsource(sys.modules[function.__module__]) for function in functions}
+    for function in functions:
+        for name in function.__code__.co_names:
+            value = function.__globals__.get(name)
+            if isinstance(value, (bool, int, float, str, tuple, np.generic, np.ndarray)):
+                parts.add(f"{name} = {pickle.dumps(value)!r}")
+            elif callable(value) and not isinstance(value, type):
+                parts.add(inspect.getsource(getattr(value, "py_func", value)))
+    return "".join(sorted(parts))
 
 
 def _template() -> tuple[str, str]:

@@ -1,0 +1,273 @@
+"""One set of integer rules: scalar game, compiled batch and uncompiled batch agree position by position."""
+
+import importlib
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ludus
+from ludus.core.array_game import COMPILED, NATURE, ArrayGame, Batch, Position
+from ludus.core.compiled import kernel, rows
+from ludus.core.errors import IllegalMove
+
+GAMES = {
+    "connect_four": {},
+    "iterated_prisoners_dilemma": {"rounds": 3},
+    "kuhn_poker": {},
+    "leduc_poker": {},
+    "liars_dice": {"dice": 2, "faces": 3},
+    "matching_pennies": {},
+    "nim": {"stones": [3, 4, 5], "most": 4},
+    "rock_paper_scissors": {},
+    "tic_tac_toe": {},
+}
+made = pytest.mark.parametrize(
+    "game", [ludus.make(name, **params) for name, params in GAMES.items()], ids=repr
+)
+ARRAYS = ("observation", "legal", "mover", "reward", "done", "opening")
+
+
+def after(game: ArrayGame, position: Position) -> set[bytes]:
+    """The records that a batch may hold once nature has had its turns."""
+    if game.mover(game.open(position.record)) != NATURE:
+        return {position.record}
+    return set().union(
+        *(after(game, game.play(position, {"chance": outcome})) for outcome, _ in game.chance(position))
+    )
+
+
+def trace(game: ArrayGame, n: int, steps: int, seed: int = 7) -> dict[str, np.ndarray]:
+    """Everything that a batch shows in `steps` random steps, (steps, n, ...)."""
+    batch = ludus.batch(game, n, seed)
+    shown: dict[str, list[np.ndarray]] = {name: [] for name in ARRAYS}
+    for _ in range(steps):
+        for name in ARRAYS:
+            shown[name].append(getattr(batch, name).copy())
+        batch.step(batch.random_actions())
+    return {name: np.stack(column) for name, column in shown.items()}
+
+
+@made
+def test_every_step_of_a_batch_is_a_move_of_the_scalar_game(game) -> None:
+    batch, zeros = Batch(game, 8, seed=1), (0.0,) * len(game.seats)
+    first = after(game, game.start(np.random.default_rng(0)))
+    for _ in range(30):
+        before = [Position(record.tobytes(), zeros) for record in batch._states]
+        together = [len(game.turn(position)) > 1 for position in before]
+        movers, aside = batch.mover.copy(), batch._aside.copy()
+        for position, mover, mask, seen in zip(before, movers, batch.legal, batch.observation, strict=True):
+            seat = game.seats[mover]
+            assert seat in game.turn(position)
+            np.testing.assert_array_equal(game.options(position, seat).legal, mask)
+            np.testing.assert_array_equal(game.view(position, seat).features, seen)
+        actions = batch.random_actions().copy()
+        batch.step(actions)
+        for i, position in enumerate(before):
+            if together[i] and movers[i] == 0:
+                assert (batch._states[i].tobytes(), batch.mover[i], batch.done[i]) == (
+                    position.record,
+                    1,
+                    False,
+                )
+                continue
+            moves = {game.seats[movers[i]]: actions[i]}
+            if together[i]:
+                moves |= {game.seats[0]: aside[i, 0]}
+            landed = game.play(position, moves)
+            over = not game.turn(landed)
+            np.testing.assert_array_equal(batch.reward[i], np.float32(landed.paid))
+            assert batch.done[i] == over
+            assert batch._states[i].tobytes() in (first if over else after(game, landed))
+
+
+@made
+def test_rows_do_not_depend_on_the_size_of_the_batch(game) -> None:
+    few, many = trace(game, 3, 25), trace(game, 700, 25)  # 700 rows are several blocks
+    for name in ARRAYS:
+        np.testing.assert_array_equal(few[name], many[name][:, :3], err_msg=name)
+
+
+@made
+def test_a_restored_batch_continues_exactly(game) -> None:
+    kept, other = Batch(game, 5, seed=3), Batch(game, 5, seed=4)
+    for _ in range(7):
+        kept.step(kept.random_actions())
+    other.restore(pickle.loads(pickle.dumps(kept.state())))
+    for _ in range(20):
+        for name in ARRAYS:
+            np.testing.assert_array_equal(getattr(kept, name), getattr(other, name), err_msg=name)
+        kept.step(kept.random_actions())
+        other.step(other.random_actions())
+
+
+def test_a_state_that_does_not_fit_changes_nothing() -> None:
+    kuhn, ttt = ludus.batch("kuhn_poker", 4), ludus.batch("tic_tac_toe", 4)
+    before = kuhn.state()
+    for foreign in (ttt.state(), ludus.batch("kuhn_poker", 5).state(), {}):
+        with pytest.raises(ValueError, match="does not fit"):
+            kuhn.restore(foreign)
+    for name, array in kuhn.state().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+UNCOMPILED = """
+import sys
+sys.modules["numba"] = None  # as if it were not installed
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+import test_array_game as here
+import ludus
+assert not here.COMPILED
+for name, params in here.GAMES.items():
+    np.savez(f"{sys.argv[2]}/{name}.npz", **here.trace(ludus.make(name, **params), 4, 40))
+"""
+
+
+@pytest.mark.skipif(not COMPILED, reason="numba is not installed")
+def test_without_numba_the_same_rows_come_out(tmp_path) -> None:
+    command = [sys.executable, "-W", "error", "-c", UNCOMPILED, str(Path(__file__).parent), str(tmp_path)]
+    subprocess.run(command, check=True, timeout=120)
+    for name, params in GAMES.items():
+        plain = np.load(tmp_path / f"{name}.npz")
+        for array, values in trace(ludus.make(name, **params), 4, 40).items():
+            np.testing.assert_array_equal(plain[array], values, err_msg=f"{name}: {array}")
+
+
+CACHED = """
+import ludus
+from ludus.core.compiled import kernel, rows
+batch = ludus.batch("kuhn_poker", 4)
+batch.step(batch.random_actions())
+for loop in (kernel(batch.game).step, rows().uniform, rows().refused):
+    assert loop.stats.cache_hits and not loop.stats.cache_misses, loop
+"""
+
+
+@pytest.mark.skipif(not COMPILED, reason="numba is not installed")
+def test_another_process_finds_the_compiled_loops() -> None:
+    batch = ludus.batch("kuhn_poker", 4)
+    batch.step(batch.random_actions())
+    assert kernel(batch.game) is kernel(ludus.make("kuhn_poker"))
+    assert rows().uniform.signatures
+    subprocess.run([sys.executable, "-c", CACHED], check=True, timeout=120)
+
+
+@pytest.mark.skipif(not COMPILED, reason="numba is not installed")
+def test_an_edited_rule_is_compiled_anew(tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("LUDUS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    names = []
+    for rules, prize in [(1, 1), (1, 1), (25, 1), (25, 25)]:  # what a rule imports counts too
+        (tmp_path / "edited_prize.py").write_text(f"PRIZE = {prize}\n")
+        (tmp_path / "edited_rules.py").write_text(EDITED.replace("BONUS", str(rules)))
+        for module in ("edited_prize", "edited_rules"):
+            monkeypatch.delitem(sys.modules, module, raising=False)
+        names.append(kernel(importlib.import_module("edited_rules").One()).__name__)
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
+
+
+EDITED = """
+from edited_prize import PRIZE
+from ludus.core.array_game import ArrayGame
+
+class One(ArrayGame):
+    @staticmethod
+    def move(s, a, pay):
+        pay[0] += PRIZE + BONUS
+"""
+
+
+def test_a_game_that_ends_at_the_deal_is_dealt_again() -> None:
+    batch = Batch(Deal(), 64, seed=2)
+    assert not batch.done.any()
+    for _ in range(5):
+        assert batch.observation.ravel().tolist() == [1] * 64
+        assert batch.opening[:, 0].tolist() == [2.0] * 64
+        batch.step(batch.random_actions())
+        assert batch.done.all()
+        assert batch.reward[:, 0].tolist() == [7.0] * 64
+
+
+class Deal(ArrayGame):
+    """Nature throws a coin: tails ends the game at once, heads pays 2 and lets player_0 take 7."""
+
+    seats = ("player_0",)
+    record = np.dtype([("coin", np.int8), ("over", np.int8)])
+    moves = ("take",)
+    outcomes = 2
+    shape = (1,)
+
+    @staticmethod
+    def mover(s) -> int:
+        return -1 if s.coin == 0 else -2 if s.over or s.coin == 1 else 0
+
+    @staticmethod
+    def legal(s, seat, out) -> None:
+        out[:] = 1
+
+    @staticmethod
+    def odds(s, out) -> None:
+        out[:] = 0.5
+
+    @staticmethod
+    def move(s, a, pay) -> None:
+        if s.coin == 0:
+            s.coin = a + 1
+            pay[0] += 2 * a
+        else:
+            s.over = 1
+            pay[0] += 7
+
+    @staticmethod
+    def observe(s, seat, out) -> None:
+        out[0] = s.coin - 1
+
+
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        (np.zeros(3, np.int32), r"shape \(4,\)"),
+        (np.zeros(4), "whole numbers"),
+        (np.array([0, 1, 9, 0]), "row 2: seat 0 cannot play 9; legal are"),
+        (np.array([0, 1, 2, -1]), "row 3: seat 0 cannot play -1"),
+    ],
+)
+def test_actions_that_cannot_be_played_change_nothing(actions, message) -> None:
+    batch = ludus.batch("tic_tac_toe", 4)
+    before = batch.state()
+    with pytest.raises(ValueError, match=message):
+        batch.step(actions)
+    for name, array in batch.state().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_batch_needs_rows_and_an_array_game() -> None:
+    with pytest.raises(ValueError, match="at least one row"):
+        ludus.batch("kuhn_poker", 0)
+    with pytest.raises(TypeError, match="no array game"):
+        ludus.batch("propose_solve", 4)
+
+
+def test_the_scalar_game_refuses_what_the_rules_do_not_allow() -> None:
+    game = ludus.make("kuhn_poker")
+    start = game.start(np.random.default_rng(0))
+    with pytest.raises(IllegalMove, match="not the turn of player_0 but of chance"):
+        game.play(start, {"player_0": 1})
+    dealt = game.play(start, {"chance": 2})
+    with pytest.raises(IllegalMove, match="chance cannot play 2"):
+        game.play(dealt, {"chance": 2})
+    with pytest.raises(IllegalMove, match="player_0 cannot play 2"):
+        game.play(game.play(dealt, {"chance": 0}), {"player_0": 2})
+
+
+def test_a_made_game_can_be_pickled() -> None:
+    game = ludus.make("nim", stones=[2, 3])
+    _ = game.first
+    again = pickle.loads(pickle.dumps(game))
+    assert (repr(again), again.first.tobytes()) == (repr(game), game.first.tobytes())
