@@ -12,7 +12,6 @@ matters, put a virtual machine around it.
 from __future__ import annotations
 
 import functools
-import json
 import os
 import selectors
 import shutil
@@ -33,10 +32,11 @@ from ludus.core.errors import CrewError
 Stopped: TypeAlias = Literal["", "time", "output"]
 INSTALL = "apt-get install bubblewrap"
 
-# What starts in the box: it takes on the limits and the user it is told to, and becomes the program.
+# What starts in the box: it takes on the limits and the user it is told to, and becomes the program. The first
+# line of its input is our own, a Python literal: json would take longer to import than all the rest.
 _BOOT = """
-import json, os, resource, sys
-job = json.loads(sys.stdin.buffer.readline())
+import os, resource, sys
+job = eval(sys.stdin.buffer.readline())
 for name, most in job["limits"].items():
     resource.setrlimit(getattr(resource, name), (most, most))
 if job["uid"]:
@@ -126,7 +126,7 @@ class Sandbox:
         uid = 0 if self.trusted else _nobody()
         job = {"limits": self.limits.resources(boxed=not self.trusted), "uid": uid, "source": source}
         with tempfile.TemporaryFile() as file, _filter(self.trusted) as fd:
-            file.write(json.dumps(job).encode() + b"\n" + stdin.encode())
+            file.write(f"{job!r}\n{stdin}".encode())
             file.seek(0)
             command = [_interpreter(), "-P", "-s", "-S", "-c", _BOOT]
             if not self.trusted:
