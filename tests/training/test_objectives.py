@@ -1,0 +1,150 @@
+"""What holds for every loss, aggregation and correction."""
+
+import numpy as np
+import pytest
+import torch
+
+from ludus.core.errors import ConfigError, UnknownName
+from ludus.core.policy import Scores
+from ludus.training import objectives as o
+from ludus.training.settings import Named, Objective
+
+
+def part(new, mask, advantages, **fields):
+    n = len(mask)
+    given = {
+        "mask": mask, "advantages": advantages, "targets": torch.zeros(n), "values": None,
+        "old": new.detach().clone(), "rollout": new.detach().clone(), "weight": torch.ones(n, 1),
+    }  # fmt: skip
+    return o.Part(**(given | fields))
+
+
+def tokens(seed=0, n=6, t=5):
+    g = torch.Generator().manual_seed(seed)
+    new = (-torch.rand(n, t, generator=g)).requires_grad_()
+    mask = torch.rand(n, t, generator=g) < 0.7
+    mask[0] = False  # a decision without a sampled token
+    mask[1, 0] = True
+    return new, mask, torch.randn(n, 1, generator=g)
+
+
+def scores(new, mask, **fields):
+    return Scores(logprobs=new, mask=mask, entropy=torch.zeros_like(new), **fields)
+
+
+LOSSES = [("clip", {}), ("clip", {"dual": 3.0}), ("plain", {})]
+SHARES = [
+    ("token_mean", {}), ("decision_token_mean", {}), ("decision_token_sum", {}), ("constant", {"length": 7}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "settings"), LOSSES)
+@pytest.mark.parametrize(("share", "length"), SHARES)
+def test_at_ratio_one_the_gradient_is_that_of_the_policy_gradient(loss, settings, share, length):
+    new, mask, advantages = tokens()
+    totals = o.Totals.of(mask)
+    goal = Objective(Named(loss, settings), Named(share, length), entropy_over="tokens")
+    total, _ = o.objective(goal, scores(new, mask), part(new, mask, advantages), totals)
+    (got,) = torch.autograd.grad(total, new)
+    expected = -advantages * o.AGGREGATIONS.maker(share)(mask, totals, **length)
+    assert torch.allclose(got, expected)
+
+
+@pytest.mark.parametrize(("share", "length"), SHARES)
+def test_parts_of_a_minibatch_add_up_to_the_whole(share, length):
+    new, mask, advantages = tokens()
+    totals = o.Totals.of(mask)
+    goal = Objective(aggregation=Named(share, length), entropy=0.3, entropy_over="tokens")
+    whole, log = o.objective(goal, scores(new, mask), part(new, mask, advantages), totals)
+    halves = [
+        o.objective(goal, scores(new[i : i + 2], mask[i : i + 2]),
+                    part(new[i : i + 2], mask[i : i + 2], advantages[i : i + 2]), totals)
+        for i in (0, 2, 4)
+    ]  # fmt: skip
+    assert sum(float(half.detach()) for half, _ in halves) == pytest.approx(float(whole.detach()))
+    for name, number in log.items():
+        assert sum(each[name] for _, each in halves) == pytest.approx(number, abs=1e-7)
+
+
+def test_aggregations_by_hand():
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0], [0, 0, 0]]).bool()
+    totals = o.Totals.of(mask)
+    assert totals == (4, 2)  # a fully masked decision is not counted
+    sums = {name: o.AGGREGATIONS.maker(name)(mask, totals, **s).sum(1).tolist() for name, s in SHARES}
+    assert sums["token_mean"] == pytest.approx([3 / 4, 1 / 4, 0])
+    assert sums["decision_token_mean"] == pytest.approx([1 / 2, 1 / 2, 0])
+    assert sums["decision_token_sum"] == pytest.approx([3 / 2, 1 / 2, 0])
+    assert sums["constant"] == pytest.approx([3 / 14, 1 / 14, 0])
+
+
+@pytest.mark.parametrize(("share", "length"), SHARES)
+def test_masked_tokens_change_nothing(share, length):
+    new, mask, advantages = tokens()
+    goal = Objective(aggregation=Named(share, length), entropy_over="tokens")
+    before, _ = o.objective(goal, scores(new, mask), part(new, mask, advantages), o.Totals.of(mask))
+    more = torch.cat([new, torch.full((6, 3), -4.0)], 1)
+    wide = torch.cat([mask, torch.zeros(6, 3, dtype=torch.bool)], 1)
+    after, _ = o.objective(goal, scores(more, wide), part(more, wide, advantages), o.Totals.of(wide))
+    assert float(after.detach()) == pytest.approx(float(before.detach()))
+
+
+def test_no_ratio_overflows():
+    new, mask, advantages = tokens()
+    far = part(new, mask, advantages, old=new.detach() - 500)
+    total, log = o.objective(
+        Objective(Named("plain"), entropy_over="tokens"), scores(new, mask), far, o.Totals.of(mask)
+    )
+    assert np.isfinite(float(total.detach()))
+    assert log["losses/clipfrac"] == 1.0
+
+
+def test_divergence_and_entropy_over_choices_by_hand():
+    new = torch.tensor([[0.25, 0.75, 0.0]]).log()
+    reference = torch.tensor([[0.5, 0.5, 0.0]]).log()
+    assert o.exact_divergence(new, reference).item() == pytest.approx(0.25 * np.log(0.5) + 0.75 * np.log(1.5))
+    assert o.choice_entropy(new).item() == pytest.approx(-(0.25 * np.log(0.25) + 0.75 * np.log(0.75)))
+
+
+def test_gradients_stay_finite_beside_illegal_choices():
+    logits = torch.zeros(2, 3, requires_grad=True)
+    legal = torch.tensor([[True, True, False], [True, False, False]])
+    choices = torch.log_softmax(logits.masked_fill(~legal, -1e9), 1).masked_fill(~legal, -torch.inf)
+    total = o.choice_entropy(choices).sum() + o.exact_divergence(choices, choices.detach()).sum()
+    total.backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_straight_through_k3_has_the_gradient_of_k2():
+    new = torch.tensor([-1.0], requires_grad=True)
+    reference = torch.tensor([-1.5])
+    o.divergence(new, reference, "k3+").sum().backward()
+    assert new.grad.item() == pytest.approx(0.5)  # d/dnew of (reference - new)^2 / 2
+
+
+def test_value_loss_takes_the_larger_error_when_clipped():
+    new, target, old = torch.tensor([1.0, 0.1]), torch.tensor([2.0, 0.0]), torch.tensor([0.0, 0.0])
+    assert o.value_loss(new, target).tolist() == pytest.approx([0.5, 0.005])
+    assert o.value_loss(new, target, old, 0.2).tolist() == pytest.approx([0.5 * 1.8**2, 0.005])
+
+
+def test_corrections_by_hand():
+    gap = torch.log(torch.tensor([[0.5, 4.0], [1.0, 3.0]]))
+    mask = torch.tensor([[True, True], [True, True]])
+    assert o.truncate(gap, mask).flatten().tolist() == pytest.approx([0.5, 2.0, 1.0, 2.0])
+    assert o.mask_sequence(gap, mask).tolist() == [[1, 1], [0, 0]]  # products 2 and 3
+
+
+def test_what_cannot_be_had_is_refused():
+    new, mask, advantages = tokens()
+    args = scores(new, mask), part(new, mask, advantages), o.Totals.of(mask)
+    for goal in (
+        Objective(value=0.5),
+        Objective(entropy=0.1, entropy_over="choices"),
+        Objective(divergence=0.1, entropy_over="tokens"),
+        Objective(divergence=0.1, divergence_by="k3", entropy_over="tokens"),
+        Objective(Named("clip", {"dual": 1.1})),
+    ):
+        with pytest.raises(ConfigError):
+            o.objective(goal, *args)
+    with pytest.raises(UnknownName, match="did you mean 'clip'"):
+        o.objective(Objective(Named("clipp")), *args)
