@@ -38,9 +38,8 @@ class Nim(ArrayGame):
         self.record = np.dtype([("heaps", np.int16, len(self.heaps)), ("most", np.int16), ("turn", np.int16)])
         self.letters = ascii_lowercase[: len(self.heaps)] if len(self.heaps) > 1 else ("",)
         self.moves = tuple(f"{letter}{take + 1}" for letter in self.letters for take in range(most))
-        self.shape = (
-            len(self.heaps) * self.bits + 1,
-        )  # each heap in binary, the lowest bit first; no stones left
+        # Each heap in binary, the lowest bit first; whether no stones are left.
+        self.shape = (len(self.heaps) * self.bits + 1,)
 
     def setup(self, s: Any) -> None:
         s.heaps[:] = self.heaps
