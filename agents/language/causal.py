@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ludus.core.errors import ConfigError, MissingExtra
+from ludus.core.errors import ConfigError, MissingExtra, UnknownName
 
 try:
     import torch
@@ -69,6 +69,7 @@ class CausalModel:
         rows_at_once: how many rows are sampled together.
 
     Raises:
+        UnknownName: there is no such folder; names its neighbours.
         ConfigError: the path holds no model, or a tokenizer without chat template or end token.
     """
 
@@ -85,6 +86,7 @@ class CausalModel:
             raise ValueError(f"the temperature must be positive, not {temperature}")
         self.path, self.temperature, self.rows_at_once = str(path), temperature, rows_at_once
         self.device = torch.device(device)
+        _refuse_missing(Path(path))
         try:
             with quietly():
                 self.tokenizer: Any = AutoTokenizer.from_pretrained(self.path)
@@ -272,6 +274,15 @@ def quietly() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
+
+
+def _refuse_missing(path: Path) -> None:
+    """Tell a folder that is not there from a name on the hub, which is at most `owner/name`."""
+    if path.exists() or (len(path.parts) <= 2 and not str(path).startswith((".", "/", "~"))):
+        return
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    known = [str(other) for other in beside if (other / "config.json").is_file()]
+    raise UnknownName("model folder", path, known)
 
 
 def _listed(value: int | Sequence[int] | None) -> list[int]:

@@ -11,10 +11,11 @@ import copy
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ except ImportError as absent:
 
 from ludus.agents.language.prompts import Prompter, split_thought
 
+T = TypeVar("T")
 SETTINGS = "ludus.json"  # beside the model: how it is to be prompted
 SCORED_AT_ONCE = 256  # requests whose replies are scored together
 
@@ -113,7 +115,7 @@ class LanguageModel:
     def forget(self) -> None:
         """Drop conversations under way, and everything that was worked out before."""
         self._turns: dict[tuple[str, str], _Turn] = {}
-        self._encoded: dict[Any, Ids] = {}
+        self._known: dict[Any, Any] = {}
         self._print: tuple[int, str] | None = None
 
     # ------------------------------------------------------------------------------- playing
@@ -150,13 +152,14 @@ class LanguageModel:
     def _follow_up(self, text: str, turn: _Turn) -> Ids:
         return self.engine.encode_follow_up(text, stopped=turn.reply.stopped)
 
-    def _kept(self, mark: Any, encode: Any) -> Ids:
-        """Token ids of a text that was seen before are not worked out again."""
-        if mark not in self._encoded:
-            if len(self._encoded) >= 16384:
-                self._encoded.clear()
-            self._encoded[mark] = encode()
-        return self._encoded[mark]
+    def _kept(self, mark: Any, make: Callable[[], T]) -> T:
+        """Texts and token ids that were seen before are not worked out again."""
+        if mark not in self._known:
+            if len(self._known) >= 16384:
+                self._known.clear()
+            self._known[mark] = make()
+        found: T = self._known[mark]
+        return found
 
     def replies(self, request: Request) -> tuple[Ids, ...] | None:
         """The token ids of every legal reply, end token included, in order; None where they are open."""
@@ -164,12 +167,10 @@ class LanguageModel:
             return None
         options = request.options
         texts = [write_move(int(move), options) for move in np.flatnonzero(options.legal)]
-        return tuple(
-            self._kept(("reply", text), lambda text=text: self.engine.encode_reply(text)) for text in texts
-        )
+        return tuple(self._kept(("reply", text), partial(self.engine.encode_reply, text)) for text in texts)
 
     def _decide(self, request: Request, prompt: Ids, reply: Sampled) -> Decision:
-        raw = self.engine.decode(reply.ids)
+        raw = self._kept(("raw", reply.ids), lambda: self.engine.decode(reply.ids))
         note, answer = split_thought(raw)
         tokens = Tokens(
             prompt=np.array(prompt, np.int64),

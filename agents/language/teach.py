@@ -136,7 +136,10 @@ def teach(
     model.save(folder)
     longest = max(len(reply) for replies in found.replies for reply in replies)
     manner = dataclasses.replace(
-        read_manner(path), style=style, memory=memory, max_new_tokens=longest + max(4, longest // 8)
+        read_manner(path),
+        style=style,
+        memory=memory,
+        max_new_tokens=longest + max(4, longest // 8),
     )
     write_manner(folder, manner)
     last = losses[-max(1, steps // 10) :]

@@ -8,7 +8,7 @@ import pytest
 
 import ludus
 from ludus.core.agent import Request
-from ludus.core.errors import ConfigError
+from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.game import Choice, Forfeit, Text, View
 from ludus.core.ledger import Ledger
 from ludus.core.match import Illegal
@@ -237,7 +237,7 @@ def test_what_cannot_be_read_is_kept_and_forfeits(model, raw, stopped, reason):
 def test_a_retry_is_shown_the_complaint(model):
     agent = saying(model, "[raise]", "I bet: [bet]", "[pass]")
     prompts, inner = [], agent.engine.sample
-    agent.engine.sample = lambda p, rngs, limit: prompts.extend(p) or inner(p, rngs, limit)
+    agent.engine.sample = lambda p, *rest: prompts.extend(p) or inner(p, *rest)
     (episode,) = play(
         "kuhn_poker", {"player_0": agent, "player_1": "first_legal"}, [0], illegal=Illegal("retry", times=1)
     )
@@ -330,6 +330,9 @@ def test_weights_that_do_not_fit_are_refused(model):
 def test_a_path_without_a_model_says_so(tmp_path):
     with pytest.raises(ConfigError, match="no causal model"):
         LanguageModel(tmp_path)
+    make_tiny(tmp_path / "one", width=16, layers=1, heads=2)
+    with pytest.raises(UnknownName, match=r"unknown model folder .*on'; did you mean '.*one'"):
+        LanguageModel(tmp_path / "on")
     (tmp_path / "ludus.json").write_text(json.dumps({"style": "compact", "mood": "good"}))
     with pytest.raises(ConfigError, match="mood"):
         LanguageModel(tmp_path)
