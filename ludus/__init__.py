@@ -33,8 +33,9 @@ from ludus.core.registry import (
     register_agent,
     seat_up,
 )
-from ludus.core.replay import Frame, Verdict, replay, verify
+from ludus.core.replay import Frame, replay
 from ludus.core.tables import tabulate
+from ludus.core.verify import Verdict, verify
 from ludus.envs.doors.registration import open_doors as _open_doors
 from ludus.testing import check_game
 
@@ -66,7 +67,6 @@ __all__ = [
     "Uniform",
     "Verdict",
     "View",
-    "agents",
     "batch",
     "best_response",
     "check_game",

@@ -123,7 +123,7 @@ def verify(
 
     Ends with exit code 1 if any is refused or cannot be read.
     """
-    from ludus.core.replay import verify as verdicts
+    from ludus.core.verify import verify as verdicts
 
     with warnings.catch_warnings(record=True) as unreadable:
         warnings.simplefilter("always")

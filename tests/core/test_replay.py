@@ -14,7 +14,8 @@ from ludus.core.errors import ForgedError, RecordError
 from ludus.core.game import CHANCE, Forfeit
 from ludus.core.match import Illegal, Match
 from ludus.core.play import play
-from ludus.core.replay import replay, verify
+from ludus.core.replay import replay
+from ludus.core.verify import verify
 
 replaced = dataclasses.replace
 

@@ -1,0 +1,226 @@
+"""Whether a record is true.
+
+Verification has levels, and says which it reached:
+
+    rules   chance drawn again from the seed; every view, move, penalty and return compared
+    crew    findings worked out again by crew that is deterministic; agreement counted elsewhere
+    tokens  ids decoded to the reply and its move; log-probabilities scored again, where the agent
+            that sampled them is at hand with the weights it had
+
+A file shows that it is consistent, not who made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ludus.core.agent import Agent, Failure, Request
+from ludus.core.episode import Episode, Step, read
+from ludus.core.errors import ForgedError, LudusError, RecordError
+from ludus.core.game import Game, Seat
+from ludus.core.ledger import Ledger
+from ludus.core.registry import make_agent
+from ludus.core.replay import Frame, game_of, replay
+from ludus.core.table import Table, seat_stream
+
+CLOSE = 1e-3  # log-probabilities scored again, in another batch or on another machine
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What verification found of one episode.
+
+    Attributes:
+        index: place in the file, from zero.
+        game: name of the game.
+        reached: the highest level that was reached and passed: "", "rules", "crew", "tokens".
+        refused: the level that refused the record, or "".
+        notes: what was seen at each level, or why it was not reached.
+    """
+
+    index: int
+    game: str
+    reached: str = ""
+    refused: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no level refused the record."""
+        return not self.refused
+
+
+def verify(what: str | Path | Iterable[Episode], agents: Mapping[str, Agent] | None = None) -> list[Verdict]:
+    """Verify episodes, or a file of them, or every `*.jsonl` file of episodes in a folder.
+
+    Args:
+        what: a path or episodes.
+        agents: agents by name as the records name them, for the tokens level.
+    """
+    return [_verdict(i, episode, agents or {}) for i, episode in enumerate(_episodes(what))]
+
+
+def _episodes(what: str | Path | Iterable[Episode]) -> Iterator[Episode]:
+    if not isinstance(what, (str, Path)):
+        yield from what
+        return
+    path = Path(what)
+    if not path.exists():
+        raise RecordError(f"{path} does not exist: verify takes a file of episodes or a folder of them")
+    files = (
+        sorted(path.rglob("episodes*.jsonl")) + sorted(path.rglob("episodes/*.jsonl"))
+        if path.is_dir()
+        else [path]
+    )
+    for file in dict.fromkeys(files):
+        yield from read(file)
+
+
+def _verdict(index: int, episode: Episode, agents: Mapping[str, Agent]) -> Verdict:
+    notes: dict[str, str] = {}
+    reached = ""
+    try:
+        game = game_of(episode)
+        frames = list(replay(episode, game))
+        _check_chance(episode, game)
+        reached = "rules"
+        notes["rules"] = _fingerprint_note(episode, game)
+        for level, check in (("crew", _check_crew), ("tokens", _check_tokens)):
+            passed, notes[level] = check(episode, game, frames, agents)
+            reached = level if passed else reached
+    except ForgedError as fault:
+        return Verdict(index, episode.game, reached, fault.level, {**notes, fault.level: str(fault)})
+    except LudusError as fault:
+        return Verdict(index, episode.game, reached, "rules", {**notes, "rules": str(fault)})
+    return Verdict(index, episode.game, reached, "", notes)
+
+
+def _fingerprint_note(episode: Episode, game: Game[Any]) -> str:
+    same = episode.game_fingerprint == game.fingerprint()
+    return (
+        "same rules"
+        if same
+        else "played under other rules: the game's fingerprint differs; what they decide agrees"
+    )
+
+
+def _check_chance(episode: Episode, game: Game[Any]) -> None:
+    """Nature's outcomes must be those that the seed draws."""
+    drawn = Table(game, episode.match.seed)
+    for step in episode.steps:
+        drawn.put(step.seat, step.move)
+    if tuple(drawn.chance) != episode.chance:
+        raise ForgedError(
+            "rules",
+            f"{game.id} seed {episode.match.seed}: chance gave {list(episode.chance)}, the seed gives {drawn.chance}",
+        )
+
+
+def _check_crew(
+    episode: Episode, game: Game[Any], frames: list[Frame], agents: Mapping[str, Agent]
+) -> tuple[bool, str]:
+    asked = [frame for frame in frames if frame.step is not None and frame.seat in game.crew()]
+    if not asked:
+        return False, "no crew was asked"
+    agreed, total = 0, 0
+    crews: dict[str, Agent] = {}
+    rngs: dict[Seat, Any] = {}
+    for frame in asked:
+        step, seat = _of(frame)
+        name = episode.lineup[seat]
+        registered = game.crew()[seat]
+        agent = agents.get(name) or crews.setdefault(seat, make_agent(registered))
+        if agent.name != name:
+            return False, f"{seat} was {name!r}, which is not at hand"
+        index = game.seats.index(seat)
+        rng = rngs.setdefault(seat, seat_stream(episode.match.seed, episode.match.sample, index))
+        assert frame.view is not None  # frames of steps have both
+        assert frame.options is not None
+        request = Request(f"verify-{id(episode)}", game.id, seat, frame.view, frame.options, (), rng)
+        (decision,) = agent.act([request])
+        if isinstance(decision.move, Failure):
+            return False, f"{seat} cannot work here: {decision.move.reason}"
+        same = decision.move == step.move
+        if not same and getattr(agent, "deterministic", False):
+            raise ForgedError(
+                "crew",
+                f"{game.id}: {seat} recorded the finding {step.move!r}, and {name} finds {decision.move!r}",
+            )
+        agreed, total = agreed + same, total + 1
+    return True, f"{agreed} of {total} findings found again"
+
+
+def _of(frame: Frame) -> tuple[Step, Seat]:
+    assert frame.step is not None  # only frames of steps come here
+    assert frame.seat is not None
+    return frame.step, frame.seat
+
+
+def _check_tokens(
+    episode: Episode, game: Game[Any], frames: list[Frame], agents: Mapping[str, Agent]
+) -> tuple[bool, str]:
+    sampled = [step for step in episode.steps if step.tokens is not None]
+    if not sampled:
+        return False, "no move was sampled from tokens"
+    for step in sampled:
+        _check_form(step, game.id)
+    for seat in dict.fromkeys(step.seat for step in sampled):
+        name = episode.lineup[seat]
+        agent: Any = agents.get(name)
+        if not hasattr(agent, "score"):
+            return False, f"{name!r} is not at hand to decode and score its tokens"
+        known = episode.agent_fingerprints.get(seat)
+        if known != agent.fingerprint():
+            return False, f"{name!r} has other weights now ({agent.fingerprint()}, then {known})"
+        _check_replies([s for s in sampled if s.seat == seat], agent, game.id)
+        _check_scores(episode, seat, agent, game.id)
+    return True, f"{len(sampled)} decisions decoded and scored again"
+
+
+def _check_form(step: Step, game: str) -> None:
+    """What can be seen of tokens without the agent: shapes, signs, and a network's one token."""
+    tokens = step.tokens
+    assert tokens is not None  # the caller chose steps with tokens
+    if not len(tokens.ids) == len(tokens.logprobs) == len(tokens.sampled):
+        raise ForgedError(
+            "tokens", f"{game}: {step.seat} has {len(tokens.ids)} ids, {len(tokens.logprobs)} scores"
+        )
+    if not np.isfinite(tokens.logprobs).all() or (tokens.logprobs > CLOSE).any():
+        raise ForgedError("tokens", f"{game}: {step.seat} has a log-probability that is none")
+    if tokens.legal is not None and step.read == "exact" and tokens.ids.tolist() != [step.move]:
+        raise ForgedError(
+            "tokens", f"{game}: {step.seat} sampled {tokens.ids.tolist()} and played {step.move!r}"
+        )
+
+
+def _check_replies(steps: list[Step], agent: Any, game: str) -> None:
+    """Where an agent speaks, its tokens must spell the reply that was kept."""
+    if not hasattr(agent, "decode"):
+        return
+    for step in steps:
+        assert step.tokens is not None  # as above
+        spelt = agent.decode(step.tokens.ids.tolist())
+        if spelt != step.raw:
+            raise ForgedError(
+                "tokens", f"{game}: the tokens of {step.seat} spell {spelt!r}, the reply is {step.raw!r}"
+            )
+
+
+def _check_scores(episode: Episode, seat: Seat, agent: Any, game: str) -> None:
+    ledger = Ledger.of([episode])
+    own = ledger.take((ledger.seat == ledger.seats.index(seat)) & (ledger.length > 0))
+    rows = own.rows()
+    scores = agent.score(rows)
+    now = np.asarray(scores.logprobs.detach().cpu().numpy(), np.float64)
+    then = own.padded(own.rollout, np.arange(len(own)))
+    counted = rows.mask & rows.sampled
+    gap = float(np.abs(now[:, : then.shape[1]] - then)[counted].max(initial=0.0))
+    if gap > CLOSE:
+        raise ForgedError(
+            "tokens", f"{game}: log-probabilities of {seat} differ by {gap:.2g} when scored again"
+        )
