@@ -6,7 +6,6 @@
 0.916667
 """
 
-import ludus.agents as _package  # first, or importing it later would hide the function of the same name
 from ludus.core.agent import Agent, Decision, Failure, FirstLegal, Request, Tokens, Uniform
 from ludus.core.array_game import NATURE, OVER, TOGETHER, ArrayGame, Batch, batch
 from ludus.core.episode import Episode, Step, read, write
