@@ -3,11 +3,8 @@
     env = gymnasium.make("ludus/kuhn_poker-v0", seat="player_1", opponents="uniform")
 
 A step's reward is what the seat earned from its action until it is asked again; what it earned before its first
-action is paid with that. A deal that ends before the seat's first turn is dealt again and counted. The keys of
-`info` are those of the PettingZoo door, less `redeals`' other meaning:
-
-    redeals      how many deals ended before this seat was asked
-    seat         the seat that is played
+action is paid with that. A deal that ends before the seat's first turn is dealt again; `info["redeals"]` counts
+them. The other keys of `info` are those of the PettingZoo door, and `seat`, the one that is played.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Turn:
 
 
 class Conversation:
-    """A game of which one seat, or every player's, is played by replies in prose.
+    r"""A game of which one seat, or every player's, is played by replies in prose.
 
     Args:
         game: a game, or the name of one that is made with `params`.
@@ -62,8 +62,8 @@ class Conversation:
         >>> print(talk.reset(seed=1).prompt)
         Your card is Q. No moves so far.
         Answer with exactly one of [pass], [bet].
-        >>> talk.reply("I fold like a deck chair: [pass]") is None, talk.returns["player_0"]
-        (True, -1.0)
+        >>> talk.reply("I would not bet on this: [pass]").prompt
+        'Your card is Q. Moves so far: pass, bet.\nAnswer with exactly one of [pass], [bet].'
     """
 
     def __init__(

@@ -210,8 +210,10 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         if self._self_play:
             return
         while (wait := which & (self._mover != self._learner) & (self._mover != OVER)).any():
+            before = self._dice.copy()
             with threads(-(-self.num_envs // self._chunk)):
                 self._rows.uniform(self._mask, self._drawn, self._dice, self._chunk)
+            self._dice[~wait] = before[~wait]  # a row draws only for itself, however long others wait
             self._choice[:] = np.where(wait, self._drawn, STAY)
             for index, agent in self._agents.items():
                 self._ask(agent, np.flatnonzero(wait & (self._mover == index)))
@@ -225,7 +227,7 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         for row, request, decision in zip(which, requests, ask(agent, requests), strict=True):
             if decision.move not in request.options:
                 raise IllegalMove(f"{self.game.id}, row {row}: {agent.name} answered {decision.move!r:.80}")
-            self._choice[row] = decision.move
+            self._choice[row] = int(decision.move)  # type: ignore[arg-type]
 
     def _request(self, row: int) -> Request:
         game, seat = self.game, self.game.seats[int(self._mover[row])]

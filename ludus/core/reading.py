@@ -38,6 +38,7 @@ def read_reply(reply: str, options: Options) -> Read:
     prose. Free text is taken as it stands and cut at its limit.
 
     >>> import numpy as np
+    >>> from ludus.core.game import Text
     >>> read_reply("I am strong: [BET]", Choice(("pass", "bet"), np.array([True, True])))
     Read(move=1, how='normalised')
     >>> read_reply("[pass] or [bet]?", Choice(("pass", "bet"), np.array([True, True]))).move
@@ -73,6 +74,7 @@ def write_move(move: Move, options: Options) -> str:
 def instruction(options: Options) -> str:
     """One sentence that says how to answer.
 
+    >>> from ludus.core.game import Text
     >>> instruction(Text(80))
     'Answer in at most 80 characters.'
     """
