@@ -31,6 +31,7 @@ try:
     import torch
     from safetensors.torch import load_file, save_file
     from torch import Tensor, nn
+    from torch.nn.utils import skip_init
 except ImportError as absent:
     raise MissingExtra("the network agent", "torch") from absent
 
@@ -101,23 +102,27 @@ def _trunk(shape: Shape, out: int, gain: float, generator: torch.Generator) -> n
             shape.features if shape.planes == "last" else (*shape.features[1:], shape.features[0])
         )
         for channels in shape.channels:
-            layers += [_made(nn.Conv2d(planes, channels, 3, padding=1), 2**0.5, generator)]
+            layers += [_made(skip_init(nn.Conv2d, planes, channels, 3, padding=1), 2**0.5, generator)]
             layers += [ACTIVATIONS[shape.activation]()]
             planes = channels
         layers.append(nn.Flatten())
         width = height * breadth * planes
     for hidden in shape.hidden:
-        layers += [_made(nn.Linear(width, hidden), 2**0.5, generator), ACTIVATIONS[shape.activation]()]
+        layers += [
+            _made(skip_init(nn.Linear, width, hidden), 2**0.5, generator),
+            ACTIVATIONS[shape.activation](),
+        ]
         width = hidden
-    layers.append(_made(nn.Linear(width, out), gain, generator))
+    layers.append(_made(skip_init(nn.Linear, width, out), gain, generator))
     return nn.Sequential(*layers)
 
 
-def _made(layer: nn.Linear | nn.Conv2d, gain: float, generator: torch.Generator) -> nn.Module:
+def _made(layer: Any, gain: float, generator: torch.Generator) -> nn.Module:
+    """A layer that was made without weights (drawing those would move torch's global generator)."""
     nn.init.orthogonal_(layer.weight, gain, generator=generator)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
+    nn.init.zeros_(layer.bias)
+    made: nn.Module = layer
+    return made
 
 
 class Drawn(NamedTuple):

@@ -5,6 +5,7 @@ load("configs/ppo_kuhn.toml", ["seed=3", "learners.0.optimiser.rate=1e-3"])
 
 from __future__ import annotations
 
+import ast
 import inspect
 import itertools
 import tomllib
@@ -111,8 +112,12 @@ def explain() -> str:
 
 def field_help(kind: type) -> dict[str, str]:
     """The text under each field of a settings record."""
-    from pydantic import TypeAdapter
-
-    schema = TypeAdapter(kind).json_schema()
-    body = schema.get("$defs", {}).get(kind.__name__, schema)
-    return {key: inspect.cleandoc(about.get("description", "")) for key, about in body["properties"].items()}
+    (record,) = ast.parse(inspect.getsource(kind)).body
+    found: dict[str, str] = {}
+    field = ""
+    for statement in record.body if isinstance(record, ast.ClassDef) else []:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            field = statement.target.id
+        elif field and isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            found[field] = inspect.cleandoc(str(statement.value.value))
+    return found

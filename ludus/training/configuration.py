@@ -60,7 +60,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
         held = out.get(key)
         out[key] = value
         if isinstance(held, Mapping) and isinstance(value, Mapping):
-            another = key in _CHOICES and value.get("name") != held["name"]
+            another = key in _CHOICES and value.get("name", held["name"]) != held["name"]
             out[key] = value if another else merged(held, value)
     return out
 

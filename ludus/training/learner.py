@@ -178,7 +178,7 @@ class Learner:
         for name, value in tensors.items():
             if name.startswith("optimiser."):
                 _, index, key = name.split(".", 2)
-                held.setdefault(int(index), {})[key] = value
+                held.setdefault(int(index), {})[key] = value.clone()
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": held, "param_groups": groups})
         if self.config.reference == "magnet" and self.reference is not None:
