@@ -28,12 +28,30 @@ from ludus.core.registry import register_agent
 
 CALLS = 100  # that one program may make
 
-# Runs in the box. Standard input: the job. The last line of standard output: what came of it.
-_RUN = """
-import json, sys
-job = json.loads(sys.stdin.read())
+# These run in the box. Standard input: the job, as a Python literal of our own making. The last line of standard
+# output: what came of it, as JSON, because the program may have written it and nothing else is safe to read. Both
+# without the module json, which takes longer to import than the rest to run.
+_COMMON = """
+import sys
+job = eval(sys.stdin.read())
 tools = {}
 exec(job["tools"], tools)
+
+def written(value):
+    if value is None or value is True or value is False:
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int) or isinstance(value, float) and value - value == 0:
+        return repr(value)
+    if isinstance(value, str):
+        units = value.encode("utf-16-be", "surrogatepass")
+        return '"' + "".join(f"{chr(92)}u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)) + '"'
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(written, value)) + "]"
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return "{" + ",".join(written(key) + ":" + written(value[key]) for key in value) + "}"
+    raise TypeError(f"{value!r} cannot be handed over: it is not JSON")
+"""
+_RUN = f"""{_COMMON}
 calls, said, state = [], [], job["state"]
 
 class Desk:
@@ -41,9 +59,9 @@ class Desk:
         if tool.startswith("_"):
             raise AttributeError(tool)
         def use(*arguments):
-            if len(calls) >= job["most"]:
-                raise RuntimeError(f"a program makes at most {job['most']} calls")
-            json.dumps(arguments, allow_nan=False)  # else the call could not be reported
+            if len(calls) >= {CALLS}:
+                raise RuntimeError("a program makes at most {CALLS} calls")
+            written(arguments)  # else the call could not be reported
             calls.append([tool, list(arguments)])
             return tools["call"](state, tool, list(arguments))
         return use
@@ -56,31 +74,28 @@ class Said:
 
 out, sys.stdout, fault = sys.stdout, Said(), ""
 try:
-    exec(compile(job["program"], "<program>", "exec"), {"__name__": "__main__", "desk": Desk()})
+    exec(compile(job["program"], "<program>", "exec"), {{"__name__": "__main__", "desk": Desk()}})
 except BaseException as error:
-    fault = f"{type(error).__name__}: {error}"
-out.write(chr(10) + json.dumps({"calls": calls, "output": "".join(said)[:2000], "fault": fault[:500]}) + chr(10))
+    fault = f"{{type(error).__name__}}: {{error}}"
+report = {{"calls": calls, "output": "".join(said)[:2000], "fault": fault[:500]}}
+out.write(chr(10) + written(report) + chr(10))
 """
-_JUDGE = """
-import json, sys
-job = json.loads(sys.stdin.read())
-tools = {}
-exec(job["tools"], tools)
+_JUDGE = f"""{_COMMON}
 state = job["state"]
 for tool, arguments in job["calls"]:
     tools["call"](state, tool, arguments)
 out, sys.stdout, verdict, fault = sys.stdout, sys.stderr, False, ""
 try:
-    verifier = {}
+    verifier = {{}}
     exec(compile(job["verifier"], "<verifier>", "exec"), verifier)
     if "evaluate" not in verifier:
         raise NameError("the verifier defines no function evaluate(state, answer)")
     verdict = verifier["evaluate"](state, state["answer"])
     if verdict is not True and verdict is not False:
-        raise TypeError(f"evaluate returned {verdict!r}, not True or False")
+        raise TypeError(f"evaluate returned {{verdict!r}}, not True or False")
 except BaseException as error:
-    verdict, fault = False, f"{type(error).__name__}: {error}"
-out.write(chr(10) + json.dumps({"verdict": verdict, "fault": fault[:500]}) + chr(10))
+    verdict, fault = False, f"{{type(error).__name__}}: {{error}}"
+out.write(chr(10) + written({{"verdict": verdict, "fault": fault[:500]}}) + chr(10))
 """
 
 
@@ -115,9 +130,9 @@ class OrderDesk:
         except CrewError as fault:
             return Decision(Failure(str(fault)))
 
-    def _run(self, data: Mapping[str, Any]) -> Move:
-        job = {"tools": data["tools"], "state": data["state"], "program": data["program"], "most": CALLS}
-        ran = Sandbox(self.limits, self.trusted).run(_RUN, json.dumps(job))
+    def _run(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        job = {"tools": data["tools"], "state": data["state"], "program": data["program"]}
+        ran = Sandbox(self.limits, self.trusted).run(_RUN, repr(job))
         return _report(ran, {"calls": list, "output": str, "fault": str})
 
     def _judge(self, data: Mapping[str, Any], calls: Sequence[Any] = ()) -> dict[str, Any]:
@@ -127,33 +142,34 @@ class OrderDesk:
             "calls": list(calls),
             "verifier": data["verifier"],
         }
-        ran = Sandbox(self.limits, self.trusted).run(_JUDGE, json.dumps(job))
+        ran = Sandbox(self.limits, self.trusted).run(_JUDGE, repr(job))
         return _report(ran, {"verdict": bool, "fault": str})
 
     def _filter(self, data: Mapping[str, Any]) -> Move:
-        """The verifier on the desk untouched, after the solution, and after each failure case."""
-        runs = [self._run({**data, "program": program}) for program in (data["solution"], *data["failures"])]
-        first, *cases = [self._judge(data, calls) for calls in ([], *(_calls(run) for run in runs))]
-        unsound = next((case["fault"] for case in (first, *cases) if case["fault"]), "")
-        stumbled = _fault(runs[0])  # a solution must not only reach the goal but get to its end
-        return {
-            "ran": not unsound,
-            "solution": bool(cases[0]["verdict"]) and not stumbled,
-            "failures": [bool(case["verdict"]) for case in cases[1:]],
-            "fault": unsound or stumbled,
-        }
+        """The verifier on the desk untouched, after the solution, and after each failure case; what is known to be
+        refused is not run to the end.
+        """
+        finding: dict[str, Any] = {"ran": False, "solution": False, "failures": [], "fault": ""}
+        if fault := self._judge(data)["fault"]:
+            return {**finding, "fault": fault}
+        verdict, stumbled, fault = self._case(data, data["solution"])
+        if fault:
+            return {**finding, "fault": fault}
+        finding |= {"ran": True, "solution": verdict and not stumbled, "fault": stumbled}
+        if not finding["solution"]:  # it must not only reach the goal but get to its end
+            return finding
+        for program in data["failures"]:
+            verdict, _, fault = self._case(data, program)
+            if fault:
+                return {**finding, "ran": False, "fault": fault}
+            finding["failures"].append(verdict)
+        return finding
 
-
-def _calls(run: Move) -> list[Any]:
-    assert isinstance(run, Mapping)
-    calls = run["calls"]
-    assert isinstance(calls, list)
-    return calls
-
-
-def _fault(run: Move) -> str:
-    assert isinstance(run, Mapping)
-    return str(run["fault"])
+    def _case(self, data: Mapping[str, Any], program: str) -> tuple[bool, str, str]:
+        """The verdict on a program, what went wrong with the program, and what with the verifier."""
+        run = self._run({**data, "program": program})
+        judged = self._judge(data, run["calls"])
+        return bool(judged["verdict"]), str(run["fault"]), str(judged["fault"])
 
 
 def _report(ran: Ran, shape: Mapping[str, type]) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def test_run_reports_calls_and_words() -> None:
         ("while", "SyntaxError"),
         ("import sys; sys.exit('bye')", "SystemExit: bye"),
         ("for _ in range(101): desk.get('o1')", "at most 100 calls"),
-        ("desk.submit(float('nan'))", "ValueError"),
+        ("desk.submit(float('nan'))", "TypeError: nan"),
         ("desk.submit({1})", "TypeError"),
         ("while True: pass", "over the limit of time"),
         ("import os\nwhile True: os.write(1, b'x' * 999)", "over the limit of output"),
@@ -167,6 +167,15 @@ def test_run_reports_faults(program, fault) -> None:
     finding = ran(program, seconds=1.5)
     assert fault in finding["fault"]
     assert len(finding["calls"]) <= 100
+
+
+def test_calls_and_words_come_across_as_they_are() -> None:
+    odd = 'é"\\\n𝄞' + chr(7)
+    finding = ran(
+        f"desk.submit({odd!r})\ndesk.get(-1, 1.5, True, None, [1, {{'a': 2}}])\nprint({odd!r}, end='')"
+    )
+    assert finding["calls"] == [["submit", [odd]], ["get", [-1, 1.5, True, None, [1, {"a": 2}]]]]
+    assert finding["output"] == odd
 
 
 def test_a_forged_report_is_only_calls() -> None:
@@ -207,7 +216,7 @@ def test_judge() -> None:
         ),
         (
             {"verifier": "def evaluate(s, a): return False"},
-            {"ran": True, "solution": False, "failures": [False] * 3},
+            {"ran": True, "solution": False, "failures": []},
         ),
         ({"verifier": "def evaluate(s, a): return s['x']"}, {"ran": False, "fault": "KeyError: 'x'"}),
         (
@@ -235,7 +244,7 @@ def test_every_case_gets_a_fresh_desk_and_a_fresh_process() -> None:
     counting = "n = 0\ndef evaluate(state, answer):\n    global n\n    n += 1\n    return n > 1"
     task = {"verifier": counting, "solution": "desk.cancel('o1')", "failures": ["pass"] * 3}
     got = found("order_desk", job("filter", **task), trusted=True)
-    assert got == {"ran": True, "solution": False, "failures": [False] * 3, "fault": ""}
+    assert got == {"ran": True, "solution": False, "failures": [], "fault": ""}
 
 
 @pytest.mark.bwrap
