@@ -231,8 +231,7 @@ class Game(ABC, Generic[S]):
 
     def rules(self, seat: Seat) -> str:
         """The prose a player reads before its first move."""
-        own = (c.__doc__ for c in type(self).__mro__ if not c.__module__.startswith("ludus.core"))
-        return inspect.cleandoc(next(filter(None, own), "")).split("\n\nSource:")[0]
+        return _prose(type(self))
 
     def crew(self) -> Mapping[Seat, str]:
         """Crew seats and the registered agent that sits there unless the lineup says otherwise."""
@@ -280,6 +279,13 @@ class Game(ABC, Generic[S]):
     def __repr__(self) -> str:
         settings = ", ".join(f"{k}={v!r}" for k, v in self.params.items())
         return f"{self.id or type(self).__name__}({settings})"
+
+
+@functools.cache
+def _prose(kind: type) -> str:
+    """The rules as the nearest docstring of a game's own classes tells them, sources left out."""
+    own = (c.__doc__ for c in kind.__mro__ if not c.__module__.startswith("ludus.core"))
+    return inspect.cleandoc(next(filter(None, own), "")).split("\n\nSource:")[0]
 
 
 def _jsonable(value: Any) -> Any:
