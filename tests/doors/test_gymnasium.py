@@ -7,7 +7,7 @@ import pickle
 import gymnasium
 import numpy as np
 import pytest
-from doors import GAMES, Awkward, Rumour
+from doors import GAMES, MENUS, Awkward, Rumour
 from gymnasium.utils.env_checker import check_env
 
 import ludus
@@ -22,6 +22,11 @@ def test_check_env(name):
     game = ludus.make(name)
     for seat in game.players if isinstance(game, ArrayGame) else game.players[:1]:
         check_env(gymnasium.make(f"ludus/{name}-v0", seat=seat).unwrapped)
+
+
+@pytest.mark.parametrize("name", MENUS)
+def test_check_env_with_a_menu(name):
+    check_env(gymnasium.make(f"ludus/{name}-v0", menu=True).unwrapped)
 
 
 def test_the_first_player_is_played_unless_another_is_named():

@@ -5,7 +5,17 @@ import collections
 import numpy as np
 import pettingzoo
 import pytest
-from doors import GAMES, TOGETHER, Awkward, Rumour, api_test, parallel_api_test, parallel_seed_test, seed_test
+from doors import (
+    GAMES,
+    MENUS,
+    TOGETHER,
+    Awkward,
+    Rumour,
+    api_test,
+    parallel_api_test,
+    parallel_seed_test,
+    seed_test,
+)
 from pettingzoo.utils.conversions import aec_to_parallel, parallel_to_aec
 
 import ludus
@@ -74,11 +84,10 @@ def replies(episode, seat):
         yield step.move if isinstance(step.move, int) else write_move(step.move, step.options)
 
 
-@pytest.mark.parametrize("name", GAMES)
-def test_the_same_moves_earn_what_they_earn_in_the_loop(name):
-    game = ludus.make(name)
+def earns_what_the_loop_pays(game):
+    """Play the loop's moves through the door, and compare."""
     lineup = dict.fromkeys(game.players, "uniform")
-    for episode in ludus.play(game, lineup, range(5)):
+    for episode in ludus.play(game, lineup, range(2 if game.crew() else 5)):
         env, earned = aec(game), collections.Counter()
         moves = {seat: replies(episode, seat) for seat in game.players}
         env.reset(seed=episode.match.seed)
@@ -90,6 +99,16 @@ def test_the_same_moves_earn_what_they_earn_in_the_loop(name):
         assert {s: earned[s] for s in game.players} == pytest.approx(episode.returns)
         assert [s.digest for s in env.episode().steps] == [s.digest for s in episode.steps]
         assert ludus.replay(env.episode())
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_the_same_moves_earn_what_they_earn_in_the_loop(name):
+    earns_what_the_loop_pays(ludus.make(name))
+
+
+@pytest.mark.parametrize("name", MENUS)
+def test_seats_with_menus_of_their_own(name):
+    earns_what_the_loop_pays(ludus.make(name, menu=True))
 
 
 @pytest.mark.parametrize("name", TOGETHER)

@@ -22,7 +22,7 @@ def replies(episode):
 @pytest.mark.parametrize("name", GAMES)
 def test_the_same_replies_earn_what_they_earn_in_the_loop(name):
     game = ludus.make(name)
-    for episode in ludus.play(game, dict.fromkeys(game.players, "uniform"), range(3)):
+    for episode in ludus.play(game, dict.fromkeys(game.players, "uniform"), range(2)):
         talk, said = Conversation(game), replies(episode)
         turn = talk.reset(seed=episode.match.seed)
         while turn:

@@ -16,7 +16,16 @@ with warnings.catch_warnings():  # PettingZoo's own tests import by a way that P
     warnings.simplefilter("ignore", DeprecationWarning)
     from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, seed_test
 
-__all__ = ["GAMES", "TOGETHER", "Awkward", "api_test", "parallel_api_test", "parallel_seed_test", "seed_test"]
+__all__ = [
+    "GAMES",
+    "MENUS",
+    "TOGETHER",
+    "Awkward",
+    "api_test",
+    "parallel_api_test",
+    "parallel_seed_test",
+    "seed_test",
+]
 
 SANDBOXED = {"order_desk"}  # crew that runs programs
 
@@ -27,6 +36,10 @@ def _marked(name: str) -> Any:
 
 
 GAMES = [_marked(name) for name in ludus.games()]
+MENUS = [
+    pytest.param(name, marks=pytest.mark.bwrap) if name == "code_as_task" else name
+    for name in ("code_as_task", "propose_solve", "simple_negotiation", "sneaky_critic")
+]
 TOGETHER = ["iterated_prisoners_dilemma", "matching_pennies", "rock_paper_scissors"]
 
 
