@@ -21,6 +21,7 @@ from ludus.core.errors import ConfigError, IllegalMove, MissingExtra
 from ludus.core.game import Game, Seat
 from ludus.core.match import Illegal
 from ludus.core.reading import write_move
+from ludus.core.registry import make
 
 try:
     import gymnasium
@@ -166,8 +167,6 @@ def seated(
     Raises:
         ConfigError: nobody sits at one of the seats.
     """
-    from ludus.core.registry import make
-
     made = make(game, **params) if isinstance(game, str) else game
     left: Mapping[str, Any] = params if made is game else {}
     mine = made.players[0] if seat is None else seat

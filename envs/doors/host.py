@@ -15,7 +15,7 @@ import numpy as np
 from ludus.core.agent import Agent, Decision, Request
 from ludus.core.errors import ConfigError, CrewError, IllegalMove, UnknownName
 from ludus.core.game import Choice, Forfeit, Game, Move, Options, Seat, View
-from ludus.core.match import Illegal, Match
+from ludus.core.match import Match
 from ludus.core.play import Live, ask
 from ludus.core.reading import read_reply
 from ludus.core.registry import make, seat_up
@@ -224,6 +224,3 @@ def host(
     stand_in = Outside()
     agents = seat_up(game, {**inside, **dict.fromkeys(seats, stand_in)})
     return Host(game, agents, seats, settings)
-
-
-SETTINGS: Mapping[str, Any] = {"illegal": Illegal(), "max_steps": 1000}

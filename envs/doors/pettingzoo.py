@@ -16,16 +16,17 @@ What is earned before the first action is paid with it, so that rewards sum to t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ludus.core.agent import Agent
 from ludus.core.episode import Episode
-from ludus.core.errors import ConfigError, IllegalMove, MissingExtra
+from ludus.core.errors import ConfigError, ContractError, IllegalMove, MissingExtra
 from ludus.core.game import CHANCE, Game, Seat
 from ludus.core.match import Illegal
+from ludus.core.reading import write_move
 
 try:
     from gymnasium import logger, spaces
@@ -104,9 +105,19 @@ class _Door:
         self._live, self._redeals = self.host.deal(first, self._rng)
         self.agents = list(self.possible_agents)
 
-    def _draw(self, seat: Seat) -> Any:
-        from ludus.core.reading import write_move
+    def _collect(self, agents: Sequence[Seat]) -> dict[Seat, float]:
+        """What the agents have earned since they were last told.
 
+        Raises:
+            ContractError: one that has left has earned something.
+        """
+        rewards = {agent: self.live.collect(agent) for agent in agents}
+        late = [seat for seat in self.possible_agents if self.live.earned.get(seat)]
+        if late:
+            raise ContractError(f"{self.game!r}: {', '.join(late)} earned after being out; see Game.out")
+        return rewards
+
+    def _draw(self, seat: Seat) -> Any:
         def draw(rng: np.random.Generator) -> str | None:
             live = self._live
             move = live.draw(seat, rng) if live is not None else None
@@ -160,7 +171,7 @@ class AEC(_Door, AECEnv[Seat, Any, Any]):  # type: ignore[misc]
             return
         live.answer(seat, action)
         self._cumulative_rewards[seat] = 0.0
-        self.rewards = {agent: live.collect(agent) for agent in self.agents}
+        self.rewards = self._collect(self.agents)
         self._accumulate_rewards()
         self._look()
         self._deads_step_first()
@@ -175,10 +186,6 @@ class AEC(_Door, AECEnv[Seat, Any, Any]):  # type: ignore[misc]
             logger.warn("render() without a render mode: make the environment with render_mode='ansi'")
             return None
         return self.live.sight(self.agent_selection).text
-
-    def close(self) -> None:
-        """End the sessions of the crew."""
-        super().close()
 
     def _look(self) -> None:
         live = self.live
@@ -246,7 +253,7 @@ class Parallel(_Door, ParallelEnv[Seat, Any, Any]):  # type: ignore[misc]
         self.agents = [seat for seat in played if not cut and not gone[seat]]
         return (
             {seat: self._observation(seat) for seat in played},
-            {seat: live.collect(seat) for seat in played},
+            self._collect(played),
             gone,
             dict.fromkeys(played, cut),
             {seat: self._info(seat) for seat in played},

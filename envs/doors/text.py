@@ -17,6 +17,7 @@ from ludus.core.errors import IllegalMove
 from ludus.core.game import Game, Options, Seat
 from ludus.core.match import Illegal
 from ludus.core.reading import instruction
+from ludus.core.registry import make
 from ludus.envs.doors.host import Hosted, host
 
 Message: TypeAlias = dict[str, str]
@@ -77,8 +78,6 @@ class Conversation:
         max_steps: int = 1000,
         **params: Any,
     ) -> None:
-        from ludus.core.registry import make
-
         made = make(game, **params) if isinstance(game, str) else game
         outside = made.players if seat is None else (seat,)
         if isinstance(opponents, Mapping):

@@ -107,7 +107,7 @@ def test_wrong_seats_and_opponents_are_named():
     with pytest.raises(ConfigError, match="crew"):
         Against("propose_solve", seat="referee_0")
     with pytest.raises(UnknownName, match="agent"):
-        Against("kuhn_poker", opponents="unifrom")
+        Against("kuhn_poker", opponents="unicorn")
     with pytest.raises(IllegalMove, match=r"reset\(\)"):
         Against("kuhn_poker").step(0)
 

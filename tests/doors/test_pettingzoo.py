@@ -19,7 +19,7 @@ from doors import (
 from pettingzoo.utils.conversions import aec_to_parallel, parallel_to_aec
 
 import ludus
-from ludus.core.errors import ConfigError, IllegalMove
+from ludus.core.errors import ConfigError, ContractError, IllegalMove
 from ludus.core.game import Forfeit
 from ludus.core.match import Illegal
 from ludus.core.reading import write_move
@@ -206,6 +206,19 @@ def test_seats_that_finish_early_leave_one_by_one():
         gone.append((env.agent_selection, env.last()[1]))
         env.step(None)
     assert gone == [("player_1", -1.0), ("player_2", 1.0)]
+
+
+def test_a_seat_that_is_out_earns_no_more():
+    class Generous(Awkward):
+        def payoff(self, state):
+            return {**super().payoff(state), "player_0": 1.0}
+
+    env = aec(Generous())
+    env.reset(seed=0)
+    env.step(2)
+    env.step(None)
+    with pytest.raises(ContractError, match="player_0 earned after being out"):
+        env.step(0)
 
 
 def test_deals_that_end_before_anybody_is_asked_are_dealt_again():
