@@ -1,7 +1,13 @@
-"""Policies by name: the kinds of learning agent that a configuration can ask for."""
+"""Policies by name: the kinds of learning agent that a configuration can ask for.
+
+network        a torch network over features: fresh, or from a folder (path)
+language       a causal language model from a Hugging Face folder (path)
+tiny_language  a tiny one from scratch, taught the game's language on random legal play
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ludus.core.game import Game
@@ -11,33 +17,58 @@ from ludus.core.registry import Registry
 POLICIES = Registry("kind of policy", "ludus.policies")
 
 
-def make_policy(kind: str, game: Game[Any], *, name: str, seed: int, **settings: Any) -> Policy:
+def make_policy(kind: str, game: Game[Any], *, name: str, seed: int, folder: Path, **settings: Any) -> Policy:
     """A policy called `name`.
 
     Args:
-        kind: "network", "language", or one of a plug-in: `maker(game, name=, seed=, **settings)`.
+        kind: one of the names above, or of a plug-in: `maker(game, name=, seed=, folder=, **settings)`.
         game: what it will play.
         name: its name in records.
         seed: decides its first weights, where those are drawn.
+        folder: where the maker may keep what is costly to make again when a run is resumed.
         settings: whatever its kind takes.
     """
-    policy: Policy = POLICIES.maker(kind)(game, name=name, seed=seed, **settings)
+    policy: Policy = POLICIES.maker(kind)(game, name=name, seed=seed, folder=folder, **settings)
     return policy
 
 
-def _network(game: Game[Any], *, name: str, seed: int, path: str = "", **settings: Any) -> Policy:
-    """A fresh network, or the one saved in `path`."""
+def _network(
+    game: Game[Any], *, name: str, seed: int, folder: Path, path: str = "", **settings: Any
+) -> Policy:
     from ludus.agents.network import fresh, network
 
     return network(path, name=name) if path else fresh(game, name=name, seed=seed, **settings)
 
 
-def _language(game: Game[Any], *, name: str, seed: int, path: str, **settings: Any) -> Policy:
-    """The language model in `path`, a Hugging Face folder."""
+def _language(game: Game[Any], *, name: str, seed: int, folder: Path, path: str, **settings: Any) -> Policy:
     from ludus.agents.language.local import LanguageModel
 
     return LanguageModel(path, name=name, **settings)
 
 
+def _tiny_language(
+    game: Game[Any],
+    *,
+    name: str,
+    seed: int,
+    folder: Path,
+    model: dict[str, Any] | None = None,
+    lessons: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Policy:
+    """`model` goes to `make_tiny`, `lessons` to `teach`, the rest to `LanguageModel`."""
+    from ludus.agents.language.local import LanguageModel
+    from ludus.agents.language.teach import teach
+    from ludus.agents.language.tiny import make_tiny
+
+    if not folder.is_dir():
+        aside = folder.with_name(f".{folder.name}.aside")
+        make_tiny(aside, seed=seed, **(model or {}))
+        teach(aside, [game], seed=seed, **(lessons or {}))
+        aside.replace(folder)
+    return LanguageModel(folder, name=name, **settings)
+
+
 POLICIES.add("network", _network)
 POLICIES.add("language", _language)
+POLICIES.add("tiny_language", _tiny_language)

@@ -82,8 +82,12 @@ class Run:
         torch.set_num_threads(config.threads)
         self.game = make(config.game.name, **config.game.params)
         seeds = np.random.SeedSequence(config.seed).generate_state(4 + len(config.policies))
+        home = self.folder / "policies"
+        home.mkdir(exist_ok=True)
         self.policies: dict[str, Policy] = {
-            name: make_policy(kind.name, self.game, name=name, seed=int(seed), **kind.settings)
+            name: make_policy(
+                kind.name, self.game, name=name, seed=int(seed), folder=home / f"{name}@made", **kind.settings
+            )
             for (name, kind), seed in zip(config.policies.items(), seeds[4:], strict=True)
         }
         self.cast = Cast(self.policies, self.folder / "snapshots", np.random.default_rng(seeds[0]))

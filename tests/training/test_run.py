@@ -1,0 +1,329 @@
+"""Runs: what a folder holds, and that a run that was killed goes on as if it had not been."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import ludus
+from ludus.config import load
+from ludus.core.errors import ConfigError, TrainingError
+from ludus.training import run as run_module
+from ludus.training.learner import Learner
+from ludus.training.metrics import VOLATILE, Metrics
+from ludus.training.run import Run, train
+from ludus.training.store import Store
+
+ARRAYS = """
+name = "run"
+checkpoint_every = 4
+snapshot_every = 3
+keep_episodes = 6
+tensorboard = false
+[game]
+name = "kuhn_poker"
+[policies.main]
+name = "network"
+hidden = [8]
+[lineup]
+player_0 = "main"
+player_1 = "main@past"
+[collect]
+by = "arrays"
+rows = 8
+length = 6
+[[learners]]
+policy = "main"
+preset = "magnet"
+[[phases]]
+steps = 10
+[evaluate]
+every = 5
+"""
+
+PLAY = """
+name = "run"
+checkpoint_every = 4
+keep_episodes = 6
+tensorboard = false
+cycles = 2
+[game]
+name = "kuhn_poker"
+[policies.first]
+name = "network"
+hidden = [8]
+[policies.second]
+name = "network"
+hidden = [8]
+[lineup]
+player_0 = "first"
+player_1 = "second"
+[collect]
+games = 12
+samples = 3
+[[learners]]
+policy = "first"
+preset = "ppo"
+epochs = 1
+minibatches = 1
+[[learners]]
+policy = "second"
+estimator = { name = "role_baseline", decay = 0.9 }
+[[phases]]
+steps = 3
+learners = ["first"]
+[phases.lineup]
+player_0 = "first"
+player_1 = "second@phase_start"
+[[phases]]
+steps = 2
+learners = ["second"]
+"""
+
+KINDS = {"arrays": ARRAYS, "play": PLAY}
+
+
+class Killed(BaseException):
+    """Nobody catches it, as nobody catches SIGKILL."""
+
+
+def config_of(kind, root, *overrides):
+    path = root / f"{kind}.toml"
+    path.write_text(KINDS[kind])
+    return load(path, [f"root={root}", *overrides])
+
+
+def lines(folder):
+    """The metrics without times and rates."""
+    read = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in VOLATILE} for line in read]
+
+
+def final(folder):
+    place = Store(folder).find()
+    return {path.name: load_file(path) for path in place.glob("*.safetensors")}
+
+
+def same_weights(one, two):
+    assert one.keys() == two.keys()
+    for name, arrays in one.items():
+        assert arrays.keys() == two[name].keys()
+        assert all(np.array_equal(array, two[name][key], equal_nan=True) for key, array in arrays.items()), (
+            name
+        )
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def whole(request, tmp_path_factory):
+    root = tmp_path_factory.mktemp(request.param)
+    return request.param, train(config_of(request.param, root), quiet=True)
+
+
+def test_a_run_is_a_folder(whole):
+    kind, folder = whole
+    steps = [line["step"] for line in lines(folder)]
+    assert steps == list(range(0 if kind == "arrays" else 1, 11))
+    assert [path.name for path in Store(folder).checkpoints()] == ["step_00000008", "step_00000010"]
+    assert load(folder / "config.toml").name == "run"
+    assert not list(folder.rglob("*.aside"))
+    names = {"arrays": ["main"], "play": ["first", "second"]}[kind]
+    for name in names:
+        trained = ludus.make_agent("network", path=folder / "policies" / name)
+        fresh = ludus.make_agent("network", path=folder / "policies" / f"{name}@init")
+        assert trained.version > fresh.version == 0
+        assert trained.fingerprint() != fresh.fingerprint()
+
+
+def test_the_first_and_last_episodes_replay_and_verify(whole):
+    _, folder = whole
+    for part in ("first", "last"):
+        path = folder / "episodes" / f"{part}.jsonl"
+        episodes = list(ludus.read(path))
+        assert len(episodes) == 6
+        assert all(e.steps for e in episodes)
+        for episode in episodes:
+            ludus.replay(episode)
+        ludus.verify(path)
+    assert (folder / "episodes" / "first.jsonl").read_text() != (
+        folder / "episodes" / "last.jsonl"
+    ).read_text()
+
+
+def test_metrics_have_cleanrls_names(whole):
+    kind, folder = whole
+    last = lines(folder)[-1]
+    prefix = {"arrays": "", "play": "second/"}[kind]
+    for name in ("policy_loss", "entropy", "approx_kl", "old_approx_kl", "clipfrac"):
+        assert np.isfinite(last[f"{prefix}losses/{name}"])
+    assert last["charts/episodes"] > 0
+    assert any(name.startswith("charts/return/") for name in last)
+    if kind == "arrays":
+        assert last["eval/nash_conv/main"] == pytest.approx(2 * last["eval/exploitability/main"])
+        assert [line["step"] for line in lines(folder) if "eval/nash_conv/main" in line] == [0, 5, 10]
+
+
+def test_phases_alternate_and_learners_rest(whole):
+    kind, folder = whole
+    if kind == "arrays":
+        assert all("losses/loss" in line for line in lines(folder)[1:])
+        return
+    for line in lines(folder):
+        first = (line["step"] - 1) % 5 < 3
+        assert ("first/losses/loss" in line) == first
+        assert ("second/losses/loss" in line) == (not first)
+        seated = {name.split("/")[2] for name in line if name.startswith("charts/return/")}
+        assert seated == ({"first", "second@phase_start"} if first else {"first", "second"})
+    trained = {
+        n: ludus.make_agent("network", path=folder / "policies" / n).version for n in ("first", "second")
+    }
+    assert trained == {"first": 6, "second": 4}
+
+
+# --------------------------------------------------------------------------------- being killed
+def dies_before_a_step(monkeypatch, step):
+    collect = Run._collect
+
+    def dying(self, number, lineup):
+        if number == step:
+            raise Killed
+        return collect(self, number, lineup)
+
+    monkeypatch.setattr(Run, "_collect", dying)
+
+
+def dies_in_a_line_of_metrics(monkeypatch, step):
+    write = Metrics.write
+
+    def dying(self, number, line):
+        if number == step:
+            with (self.store.folder / "metrics.jsonl").open("a") as file:
+                file.write('{"step": 7, "half a li')
+            raise Killed
+        write(self, number, line)
+
+    monkeypatch.setattr(Metrics, "write", dying)
+
+
+def dies_in_a_checkpoint(monkeypatch, step):
+    save = run_module.Store.write.__globals__["_save"]
+
+    def dying(path, parts):
+        if path.parent.name == f".step_{step:08d}.aside" and path.stem.startswith("cast"):
+            path.write_bytes(b"half a fi")
+            raise Killed
+        save(path, parts)
+
+    monkeypatch.setitem(run_module.Store.write.__globals__, "_save", dying)
+
+
+def dies_after_a_checkpoint(monkeypatch, step):
+    write = Store.write
+
+    def dying(self, number, parts, about):
+        place = write(self, number, parts, about)
+        if number == step:
+            raise Killed
+        return place
+
+    monkeypatch.setattr(Store, "write", dying)
+
+
+def dies_at_the_end(monkeypatch, step):
+    def dying(self):
+        raise Killed
+
+    monkeypatch.setattr(Run, "_finish", dying)
+
+
+DEATHS = [
+    (dies_before_a_step, 3), (dies_before_a_step, 7), (dies_in_a_line_of_metrics, 7), (dies_in_a_checkpoint, 4),
+    (dies_in_a_checkpoint, 8), (dies_after_a_checkpoint, 8), (dies_at_the_end, 10),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("death", "step"), DEATHS, ids=[f"{d.__name__}-{s}" for d, s in DEATHS])
+def test_a_killed_run_resumes_to_the_same_numbers(whole, death, step, tmp_path):
+    kind, undisturbed = whole
+    config = config_of(kind, tmp_path)
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
+        death(patch, step)
+        train(config, quiet=True)
+        pytest.fail("the run was not killed")
+    folder = train(config, resume=True, quiet=True)
+    assert lines(folder) == lines(undisturbed)
+    same_weights(final(folder), final(undisturbed))
+    for part in ("first", "last"):
+        assert (folder / "episodes" / f"{part}.jsonl").read_text() == (
+            undisturbed / "episodes" / f"{part}.jsonl"
+        ).read_text()
+    assert not list(folder.rglob("*.aside"))
+
+
+def test_a_finished_run_is_resumed_to_nothing(whole, tmp_path):
+    kind, _ = whole
+    config = config_of(kind, tmp_path, "phases.0.steps=2")
+    folder = train(config, quiet=True)
+    before = (folder / "metrics.jsonl").read_text()
+    assert train(config, resume=True, quiet=True) == folder
+    assert (folder / "metrics.jsonl").read_text() == before
+
+
+def test_a_folder_holds_one_run(tmp_path):
+    config = config_of("arrays", tmp_path, "phases.0.steps=1")
+    train(config, quiet=True)
+    with pytest.raises(ConfigError, match="holds a run already"):
+        train(config, quiet=True)
+    other = config_of("arrays", tmp_path, "phases.0.steps=1", "seed=9")
+    with pytest.raises(ConfigError, match="seed = 9, was 0"):
+        train(other, resume=True, quiet=True)
+
+
+# ------------------------------------------------------------------------------- other places
+def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(tmp_path, monkeypatch):
+    prepare = Learner.prepare
+
+    def poisoned(self, ledger):
+        batch = prepare(self, ledger)
+        if self.updates == 2:
+            batch.advantages[0] = np.nan
+        return batch
+
+    monkeypatch.setattr(Learner, "prepare", poisoned)
+    config = config_of("arrays", tmp_path, "checkpoint_every=1")
+    with pytest.raises(TrainingError, match=r"last good checkpoint: .*step_00000002"):
+        train(config, quiet=True)
+
+
+def test_nobody_to_learn_is_an_error(tmp_path):
+    config = config_of("arrays", tmp_path, "lineup.player_0='uniform'", "lineup.player_1='uniform'")
+    with pytest.raises(TrainingError, match="nobody had anything"):
+        train(config, quiet=True)
+
+
+def test_tensorboard_gets_the_same_numbers(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    folder = train(config_of("arrays", tmp_path, "tensorboard=true", "phases.0.steps=3"), quiet=True)
+    events = accumulator.EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    entropy = [event.value for event in events.Scalars("losses/entropy")]
+    assert entropy == pytest.approx(
+        [line["losses/entropy"] for line in lines(folder) if line["step"]], rel=1e-5
+    )
+
+
+def test_a_recipe_takes_over(tmp_path):
+    path = tmp_path / "play.toml"
+    path.write_text(PLAY.replace("cycles = 2", 'recipe = "os.path:nothing"'))
+    with pytest.raises(ConfigError, match=r"os\.path:nothing"):
+        train(load(path, [f"root={tmp_path}"]))
+
+
+def test_runs_with_equal_seeds_are_equal_and_others_are_not(tmp_path):
+    folders = [
+        train(config_of("arrays", tmp_path, f"name={name}", f"seed={seed}", "phases.0.steps=2"), quiet=True)
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    a, b, c = map(lines, folders)
+    assert a == b != c
