@@ -143,7 +143,7 @@ def why_not() -> str:
             "If you trust the code as your own, say so with trusted=True"
         )
     with _filter(trusted=False) as fd:
-        command = [*_walls(1 << 20, fd), "--", "/usr/bin/true"]
+        command = [*_walls(1 << 20, fd), "--", _interpreter(), "-P", "-s", "-S", "-c", ""]
         tried = subprocess.run(
             command, pass_fds=(fd,) if fd else (), capture_output=True, text=True, check=False
         )
@@ -160,7 +160,7 @@ def why_not() -> str:
 def _walls(disk: int, fd: int) -> list[str]:
     """The bubblewrap command up to the program; `fd` holds the filter of system calls, 0 for none."""
     command = [
-        "bwrap",
+        shutil.which("bwrap") or "bwrap",
         "--unshare-ipc",
         "--unshare-pid",
         "--unshare-net",
