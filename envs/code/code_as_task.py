@@ -1,4 +1,4 @@
-"""Code as task: a challenger at an order desk writes tasks with their own tests, executors do them with tools."""
+"""Code as task: a challenger at an order desk writes tasks with their tests, executors do them with tools."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from ludus.core.game import (
     Seat,
     Text,
     View,
-    role_of,
 )
 from ludus.core.registry import register
 from ludus.envs.code import desk_tasks, order_desk
@@ -171,7 +170,7 @@ class CodeAsTask(Game[Shop]):
             elif seat == "sandbox_0":
                 state = self._report(state, move)
             else:
-                i = int(seat.rpartition("_")[2]) - (role_of(seat) == "sandbox")
+                i = int(seat.rpartition("_")[2]) - (seat in self.sandboxes)
                 state = self._work(state, i, move)
         return state
 
@@ -238,9 +237,8 @@ class CodeAsTask(Game[Shop]):
     def payoff(self, state: Shop) -> Mapping[Seat, float]:
         if not state.work or self.turn(state):
             return {}
-        return {
-            seat: float(bool(work.verdict)) for seat, work in zip(self.executors, state.work, strict=True)
-        }
+        desks = zip(self.executors, state.work, strict=True)
+        return {seat: float(bool(work.verdict)) for seat, work in desks}
 
     def forfeit(self, state: Shop, losers: Mapping[Seat, Forfeit]) -> Mapping[Seat, float] | None:
         """A challenger that gives nothing loses its stake; an executor that does leaves its desk."""
@@ -251,20 +249,16 @@ class CodeAsTask(Game[Shop]):
         return dict.fromkeys(self.sandboxes, "order_desk")
 
     def options(self, state: Shop, seat: Seat) -> Options:
-        role = role_of(seat)
-        if role == "sandbox":
+        if seat in self.sandboxes:
             return FINDINGS[self._job(state, seat)]
         if self.menu:
-            names = self._names(role)
+            names = self._names(seat)
             return Choice(names, np.ones(len(names), np.bool_))
-        return TASK if role == "challenger" and len(state.explored) == self.explorations else Text(4000)
+        return TASK if seat == "challenger_0" and len(state.explored) == self.explorations else Text(4000)
 
-    def _names(self, role: str) -> tuple[str, ...]:
-        return (
-            tuple(t.instruction for t in self.tasks)
-            if role == "challenger"
-            else tuple(p.name for p in self.programs)
-        )
+    def _names(self, seat: Seat) -> tuple[str, ...]:
+        tasks, programs = (task.instruction for task in self.tasks), (p.name for p in self.programs)
+        return tuple(tasks if seat == "challenger_0" else programs)
 
     def _job(self, state: Shop, seat: Seat) -> str:
         if seat == "sandbox_0":
@@ -280,13 +274,12 @@ class CodeAsTask(Game[Shop]):
         return Interface(self.options(state, seat), None if features is None else features.shape, "float32")
 
     def view(self, state: Shop, seat: Seat) -> View:
-        role = role_of(seat)
-        if role == "sandbox":
+        if seat in self.sandboxes:
             return self._to_run(state, seat)
         if self.menu:
             return View(self._summary(state, seat), self._features(state, seat))
         told = f"Programs are Python and call these tools:\n{order_desk.TOOLS}\n"
-        return View(told + (self._to_write(state) if role == "challenger" else self._to_do(state, seat)))
+        return View(told + (self._to_write(state) if seat == "challenger_0" else self._to_do(state, seat)))
 
     def _to_run(self, state: Shop, seat: Seat) -> View:
         job = self._job(state, seat)
@@ -367,9 +360,9 @@ class CodeAsTask(Game[Shop]):
 
     # -------------------------------------------------------------------------------- sample
     def sample(self, state: Shop, seat: Seat, rng: np.random.Generator) -> Move:
-        if self.menu and role_of(seat) != "sandbox":
+        if self.menu and seat not in self.sandboxes:
             return super().sample(state, seat, rng)
-        if role_of(seat) == "sandbox":
+        if seat in self.sandboxes:
             return self._plausible(state, seat, rng)
         options = self.options(state, seat)
         drawn = desk_tasks.any_template(self.desk(state), rng)

@@ -1,7 +1,8 @@
 """The order desk: a small shop's users and orders, and the tools that work on them.
 
-Pure functions over JSON. The text of this file is also run in the sandbox, where programs call the
-tools, so at run time it imports nothing. The rules never take a state from a program, only its calls, and make them again.
+Pure functions over JSON. The text of this file is also run in the sandbox, where programs call the tools,
+so at run time it imports nothing. The rules never take a state from a program, only its calls, and make
+them again.
 """
 
 from __future__ import annotations
