@@ -221,9 +221,9 @@ class NetworkAgent:
                 f"{self.name}: a network's move is one token, and these have {rows.ids.shape[1]}"
             )
         logits, values = self.network(torch.from_numpy(rows.prompts))
-        legal = (
-            torch.ones_like(logits, dtype=torch.bool) if rows.legal is None else torch.from_numpy(rows.legal)
-        )
+        legal = torch.ones_like(logits, dtype=torch.bool)
+        if rows.legal is not None:
+            legal = torch.from_numpy(rows.legal[:, : logits.shape[1]])
         logp = _normalised(logits, legal)
         known = logp.masked_fill(~legal, 0.0)
         return Scores(

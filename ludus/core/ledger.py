@@ -262,7 +262,9 @@ def _renumbered(sequence: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _pick(prompts: Prompts, index: NDArray[np.int64]) -> Prompts:
-    return prompts[index] if isinstance(prompts, np.ndarray) else tuple(prompts[i] for i in index)
+    if isinstance(prompts, np.ndarray):
+        return prompts[index]
+    return _stacked([prompts[i] for i in index])  # seats of one shape among seats of others
 
 
 def _stacked(prompts: Sequence[NDArray[Any]]) -> Prompts:

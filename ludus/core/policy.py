@@ -32,7 +32,8 @@ class Rows:
         ids: (N, T) int64 tokens that followed, padded with 0; a network's move is one token.
         mask: (N, T) bool, True where a token stands and not padding.
         sampled: (N, T) bool, True on tokens that the policy sampled (a part of `mask`).
-        legal: (N, A) bool, the legal moves a network chose among; None for text.
+        legal: (N, A) bool, the legal moves a network chose among; None for text. A is that of the
+            seat with the most moves: what goes beyond a policy's own moves is padding, and False.
         replies: for each decision the token ids of every legal reply, or None where those are
             open; None if no decision knows its replies.
         sequence: (N,) int64, equal for decisions of one seat in one episode, in their order.

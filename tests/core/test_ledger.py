@@ -164,3 +164,17 @@ def test_a_reward_column_is_added_and_none_overwritten():
     assert shaped.columns == ("game", "length")
     assert np.allclose(shaped.reward, ledger.reward + 1)
     assert np.array_equal(shaped.rewards[:, 0], ledger.rewards[:, 0])
+
+
+def test_seats_of_different_shapes_share_a_ledger():
+    def seen(seat, *features, legal):
+        tokens = Tokens(np.array(features, np.float32), np.zeros(1, int), np.zeros(1, np.float32), np.ones(1, bool), "net",
+                        0, legal=np.array(legal))  # fmt: skip
+        return Step(seat, 0, "0" * 16, tokens=tokens)
+
+    steps = seen("a_0", 1, 2, legal=[True]), seen("b_0", 3, legal=[True, False])
+    ledger = Ledger.of([episode(*steps, returns={"a_0": 0.0, "b_0": 0.0})])
+    assert isinstance(ledger.prompts, tuple)
+    assert ledger.legal.tolist() == [[True, False], [True, False]]
+    part = ledger.take(ledger.seat == 0)
+    assert part.rows().prompts.tolist() == [[1, 2]]
