@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from ludus.core.agent import Agent, Request, Uniform
 from ludus.core.array_game import ArrayGame, Position
-from ludus.core.compiled import COMPILED, compiling, kernel, rows, threads
+from ludus.core.compiled import COMPILED, compiling, kernel, rows, spread
 from ludus.core.errors import ConfigError, IllegalMove, MissingExtra, UnknownName
 from ludus.core.game import Choice, Forfeit, Game, Seat
 from ludus.core.play import ask
@@ -110,7 +110,7 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     def _allocate(self) -> None:
         n, game = self.num_envs, self.game
         a, k = len(game.moves), len(game.seats)
-        self._rows, self._loops, self._chunk = rows(), kernel(game), max(256, -(-n // 16))
+        self._rows, self._loops = rows(), kernel(game)
         self._states = np.zeros(n, game.record)
         self._streams, self._dice = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
         self._seen, self._mask = np.zeros((n, *game.shape), game.dtype), np.zeros((n, a), np.uint8)
@@ -181,11 +181,10 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         states, first = self._states, self.game.first
         if not COMPILED:
             states, first = states.view(np.recarray), first.view(np.recarray)
-        with threads(-(-self.num_envs // self._chunk)):
-            self._loops.forward(
-                states, first, self._choice, self._aside, self._waiting, self._streams, self._seen, self._mask,
-                self._paid, self._mover, self.game.outcomes, self._chunk,
-            )  # fmt: skip
+        spread(
+            self._loops.forward, self.num_envs, states, first, self._choice, self._aside, self._waiting,
+            self._streams, self._seen, self._mask, self._paid, self._mover, self.game.outcomes,
+        )  # fmt: skip
 
     def _deal(self, which: NDArray[np.bool_]) -> None:
         """Start `which` rows anew, again and again until the learner of each is asked."""
@@ -211,8 +210,7 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             return
         while (wait := which & (self._mover != self._learner) & (self._mover != OVER)).any():
             before = self._dice.copy()
-            with threads(-(-self.num_envs // self._chunk)):
-                self._rows.uniform(self._mask, self._drawn, self._dice, self._chunk)
+            spread(self._rows.uniform, self.num_envs, self._mask, self._drawn, self._dice)
             self._dice[~wait] = before[~wait]  # a row draws only for itself, however long others wait
             self._choice[:] = np.where(wait, self._drawn, STAY)
             for index, agent in self._agents.items():

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ludus.core.compiled import COMPILED, compiling, kernel, rows, threads
+from ludus.core.compiled import COMPILED, compiling, kernel, rows, spread
 from ludus.core.errors import IllegalMove
 from ludus.core.game import CHANCE, Choice, Game, Interface, Seat, View
 
@@ -226,15 +226,13 @@ class Batch:
         self._waiting = np.zeros(n, np.int8)
         self._choice = np.full(n, -1, np.int32)
         self._rows, self._loops = rows(), kernel(game)
-        self._chunk = max(256, -(-n // 16))
         with compiling(type(game).__name__):
             self._play(self._choice)  # below zero: every row starts anew
         self.done[:] = False
 
     def random_actions(self) -> NDArray[np.int32]:
         """A uniformly drawn legal move for each row, (N,) int32, from each row's own stream."""
-        with threads(-(-self.n // self._chunk)):
-            self._rows.uniform(self._mask, self._choice, self._dice, self._chunk)
+        spread(self._rows.uniform, self.n, self._mask, self._choice, self._dice)
         return self._choice
 
     def step(self, actions: NDArray[Any]) -> None:
@@ -260,11 +258,10 @@ class Batch:
         states, first = self._states, self.game.first
         if not COMPILED:
             states, first = states.view(np.recarray), first.view(np.recarray)
-        with threads(-(-self.n // self._chunk)):
-            self._loops.step(
-                states, first, choice, self._aside, self._waiting, self._streams, self.observation,
-                self._mask, self.reward, self.opening, self.done, self.mover, self.game.outcomes, self._chunk,
-            )  # fmt: skip
+        spread(
+            self._loops.step, self.n, states, first, choice, self._aside, self._waiting, self._streams,
+            self.observation, self._mask, self.reward, self.opening, self.done, self.mover, self.game.outcomes,
+        )  # fmt: skip
 
     def look(self, seat: int) -> NDArray[Any]:
         """What `seat` now sees of every row, whoever is to move: (N, *F)."""

@@ -15,7 +15,9 @@ import inspect
 import os
 import pickle
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +27,7 @@ import numpy as np
 
 COMPILED = importlib.util.find_spec("numba") is not None
 _PARTS = ("mover", "legal", "odds", "move", "joint", "observe")
-_HEAD = "from typing import Any\n\nimport numpy as np\nfrom numba import njit, prange\n"
+_HEAD = "from typing import Any\n\nimport numpy as np\nfrom numba import njit\n"
 _MARKS = "# ---- shared by all games ----", "# ---- of each game ----"
 
 
@@ -36,7 +38,7 @@ def rows() -> ModuleType:
         return _plain("rows", {}, _template()[0])
     module = _from_disk("rows", _HEAD + _template()[0], "")
     with compiling("rows"):
-        module.uniform(np.ones((1, 1), np.uint8), np.zeros(1, np.int32), np.zeros(1, np.uint64), 256)
+        module.uniform(np.ones((1, 1), np.uint8), np.zeros(1, np.int32), np.zeros(1, np.uint64), 0, 1)
         module.refused(np.ones((1, 1), np.uint8), np.zeros(1, np.int32))
     return module
 
@@ -81,7 +83,7 @@ def _plain(name: str, parts: Mapping[str, Any], body: str) -> ModuleType:
     """The loops of a game that has no file of its own, compiled for this process only, or not at all."""
     template: Any = importlib.import_module("ludus.core.kernel")
     module = ModuleType(f"ludus_kernel_{name}")
-    module.__dict__.update(np=np, Any=Any, njit=template.njit, prange=template.prange)
+    module.__dict__.update(np=np, Any=Any, njit=template.njit)
     module.__dict__.update({part: template.njit(function) for part, function in parts.items()})
     exec(compile(body.replace("cache=True", "cache=False"), f"<loops of {name}>", "exec"), module.__dict__)  # noqa: S102
     return module
@@ -138,18 +140,49 @@ def compiling(name: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def threads(blocks: int) -> Iterator[None]:
-    """Let no more threads work than there are blocks of rows: waiting for idle ones costs most."""
+BLOCK = 1024  # rows: some twenty microseconds of work, about what it costs to wake a thread
+
+
+def spread(loop: Callable[..., None], count: int, *arguments: Any) -> None:
+    """Run loop(*arguments, low, high) over `count` rows, large batches in blocks shared among threads.
+
+    Whoever is free takes the next block, so a thread that the system does not wake holds nobody up.
+    Threads that wait spin in no loop, and a process forked from this one starts its own.
+    """
     if not COMPILED:
         with np.errstate(over="ignore"):  # SplitMix64 wraps, and uncompiled numpy notices
-            yield
+            loop(*arguments, 0, count)
         return
+    helpers = min(_cores(), -(-count // BLOCK)) - 1
+    if helpers < 1:
+        loop(*arguments, 0, count)
+        return
+    blocks, lock = iter(range(0, count, BLOCK)), threading.Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                low = next(blocks, -1)
+            if low < 0:
+                return
+            loop(*arguments, low, min(count, low + BLOCK))
+
+    others = [_pool(os.getpid()).submit(work) for _ in range(helpers)]
+    try:
+        work()
+    finally:
+        for other in others:
+            if not other.cancel():  # it has begun
+                other.result()
+
+
+@functools.cache
+def _cores() -> int:
     import numba
 
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(before, blocks))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+@functools.cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, _cores() - 1), thread_name_prefix="ludus-rows")

@@ -6,8 +6,11 @@ after the imports of the game's functions. So every function here is a top-level
 module, and numba's cache finds it again in the next process. Without numba the same text runs as
 ordinary Python.
 
-Names that a made module has before these parts: `np`, `njit`, `prange`, and for a game its `mover`,
-`legal`, `odds`, `move`, `joint`, `observe`.
+Names that a made module has before these parts: `Any`, `np`, `njit`, and for a game its `mover`, `legal`,
+`odds`, `move`, `joint`, `observe`.
+
+Loops over rows take the first row and the one after the last, so that threads can share a batch: they hold no
+lock of the interpreter while they run, and rows have nothing to do with one another.
 
 Shape letters: N rows, K seats, A moves, C chance outcomes, F features.
 """
@@ -18,9 +21,8 @@ from typing import Any
 import numpy as np
 
 try:
-    from numba import njit, prange
+    from numba import njit
 except ImportError:
-    prange = range
 
     def njit(*args: Any, **_: Any) -> Any:
         """The function itself, uncompiled."""
@@ -46,23 +48,21 @@ def draw(seed: Any, i: int) -> float:
     return float((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@njit(parallel=True, cache=True)
-def uniform(mask: Any, choice: Any, seed: Any, chunk: int) -> None:
-    """Write one uniformly drawn legal move of each row into choice (N,)."""
-    n, moves = mask.shape
-    for block in prange((n + chunk - 1) // chunk):
-        for i in range(block * chunk, min(n, (block + 1) * chunk)):
-            total = 0
-            for a in range(moves):
-                if mask[i, a]:
-                    total += 1
-            j, seen, picked = int(draw(seed, i) * total), 0, 0
-            for a in range(moves):
-                if mask[i, a]:
-                    if seen == j:
-                        picked = a
-                    seen += 1
-            choice[i] = picked
+@njit(nogil=True, cache=True)
+def uniform(mask: Any, choice: Any, seed: Any, low: int, high: int) -> None:
+    """Write one uniformly drawn legal move of each row from low to high into choice (N,)."""
+    for i in range(low, high):
+        total = 0
+        for a in range(mask.shape[1]):
+            if mask[i, a]:
+                total += 1
+        j, seen, picked = int(draw(seed, i) * total), 0, 0
+        for a in range(mask.shape[1]):
+            if mask[i, a]:
+                if seen == j:
+                    picked = a
+                seen += 1
+        choice[i] = picked
 
 
 @njit(cache=True)
@@ -121,7 +121,7 @@ def decide(s: Any, choice: Any, aside: Any, waiting: Any, pay: Any, i: int) -> N
         joint(s, aside[i], pay)
 
 
-@njit(parallel=True, cache=True)
+@njit(nogil=True, cache=True)
 def step(
     states: Any,
     first: Any,
@@ -136,32 +136,31 @@ def step(
     done: Any,
     who: Any,
     outcomes: int,
-    chunk: int,
+    low: int,
+    high: int,
 ) -> None:
-    """Play choice (N,) in every row; rows that end start anew in the same step.
+    """Play choice (N,) in the rows from low to high; rows that end start anew in the same step.
 
     A choice below zero starts its row anew and pays nothing. A game that ends at the deal is dealt again.
     """
-    n = states.shape[0]
-    for block in prange((n + chunk - 1) // chunk):
-        p = np.zeros(outcomes)
-        for i in range(block * chunk, min(n, (block + 1) * chunk)):
-            s = states[i]
-            pay[i, :] = 0.0
-            m = OVER
-            if choice[i] >= 0:
-                decide(s, choice, aside, waiting, pay[i], i)
-                m = settle(s, pay[i], p, seed, i)
-            done[i] = m == OVER
-            while m == OVER:
-                states[i] = first[0]
-                waiting[i] = 0
-                opening[i, :] = 0.0
-                m = settle(s, opening[i], p, seed, i)
-            who[i] = show(s, m, waiting[i], mask[i], obs[i])
+    p = np.zeros(outcomes)
+    for i in range(low, high):
+        s = states[i]
+        pay[i, :] = 0.0
+        m = OVER
+        if choice[i] >= 0:
+            decide(s, choice, aside, waiting, pay[i], i)
+            m = settle(s, pay[i], p, seed, i)
+        done[i] = m == OVER
+        while m == OVER:
+            states[i] = first[0]
+            waiting[i] = 0
+            opening[i, :] = 0.0
+            m = settle(s, opening[i], p, seed, i)
+        who[i] = show(s, m, waiting[i], mask[i], obs[i])
 
 
-@njit(parallel=True, cache=True)
+@njit(nogil=True, cache=True)
 def forward(
     states: Any,
     first: Any,
@@ -174,27 +173,26 @@ def forward(
     pay: Any,
     who: Any,
     outcomes: int,
-    chunk: int,
+    low: int,
+    high: int,
 ) -> None:
-    """Play choice (N,) in some rows; games that end stay as they ended, with `who` OVER.
+    """Play choice (N,) in some of the rows from low to high; games that end stay as they ended, with `who` OVER.
 
     A row whose choice is STAY is left alone, and one whose choice is DEAL starts anew. What is paid is
     added to pay (N, K).
     """
-    n = states.shape[0]
-    for block in prange((n + chunk - 1) // chunk):
-        p = np.zeros(outcomes)
-        for i in range(block * chunk, min(n, (block + 1) * chunk)):
-            if choice[i] == STAY:
-                continue
-            s = states[i]
-            if choice[i] == DEAL:
-                states[i] = first[0]
-                waiting[i] = 0
-            else:
-                decide(s, choice, aside, waiting, pay[i], i)
-            m = settle(s, pay[i], p, seed, i)
-            who[i] = OVER if m == OVER else show(s, m, waiting[i], mask[i], obs[i])
+    p = np.zeros(outcomes)
+    for i in range(low, high):
+        if choice[i] == STAY:
+            continue
+        s = states[i]
+        if choice[i] == DEAL:
+            states[i] = first[0]
+            waiting[i] = 0
+        else:
+            decide(s, choice, aside, waiting, pay[i], i)
+        m = settle(s, pay[i], p, seed, i)
+        who[i] = OVER if m == OVER else show(s, m, waiting[i], mask[i], obs[i])
 
 
 @njit(cache=True)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import ludus
+from ludus.core import compiled
 from ludus.core.array_game import COMPILED, NATURE, ArrayGame, Batch, Position
-from ludus.core.compiled import kernel, rows
+from ludus.core.compiled import kernel, rows, spread
 from ludus.core.errors import IllegalMove
 
 GAMES = (
@@ -83,10 +84,30 @@ def test_every_step_of_a_batch_is_a_move_of_the_scalar_game(game) -> None:
 
 
 @made
-def test_rows_do_not_depend_on_the_size_of_the_batch(game) -> None:
-    few, many = trace(game, 3, 25), trace(game, 700, 25)  # 700 rows are several blocks
+def test_rows_depend_neither_on_the_size_of_the_batch_nor_on_threads(game, monkeypatch) -> None:
+    few = trace(game, 3, 25)
+    monkeypatch.setattr(compiled, "_cores", lambda: 3)
+    many = trace(game, 3000, 25)  # several blocks
     for name in ARRAYS:
         np.testing.assert_array_equal(few[name], many[name][:, :3], err_msg=name)
+
+
+@pytest.mark.skipif(not COMPILED, reason="numba is not installed")
+def test_threads_share_every_row_once_and_report_faults(monkeypatch) -> None:
+    monkeypatch.setattr(compiled, "_cores", lambda: 3)
+    seen = np.zeros(10_000, np.int32)
+
+    def count(array: np.ndarray, low: int, high: int) -> None:
+        array[low:high] += 1
+
+    spread(count, len(seen), seen)
+    assert (seen == 1).all()
+
+    def fail(low: int, high: int) -> None:
+        raise OverflowError(f"{low} to {high}")
+
+    with pytest.raises(OverflowError, match=" to "):
+        spread(fail, 10_000)
 
 
 @made
@@ -137,7 +158,7 @@ def test_without_numba_the_same_rows_come_out(tmp_path) -> None:
 
 CACHED = """
 import ludus
-from ludus.core.compiled import kernel, rows
+from ludus.core.compiled import kernel, rows, spread
 batch = ludus.batch("kuhn_poker", 4)
 batch.step(batch.random_actions())
 for loop in (kernel(batch.game).step, rows().uniform, rows().refused):
