@@ -15,7 +15,7 @@ import numpy as np
 from ludus.core.array_game import ArrayGame
 from ludus.core.errors import ContractError, LudusError, MissingExtra
 from ludus.core.game import Game
-from ludus.testing import Line, Skip, examine
+from ludus.testing import Line, examine
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,6 +26,10 @@ ADVICE = (
     "Observation space for each agent probably should be gymnasium.spaces.box or gymnasium.spaces.discrete",
     "Action space for each agent probably should be gymnasium.spaces.box or gymnasium.spaces.discrete",
 )
+
+
+class Skipped(Exception):
+    """A trial that does not concern this game."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def _tried(name: str, promise: str, trial: Callable[[], None]) -> Line:
     try:
         with contextlib.redirect_stdout(io.StringIO()), _only_advice():
             trial()
-    except Skip as reason:
+    except Skipped as reason:
         return Line(name, promise, skipped=str(reason))
     except MissingExtra as absent:
         return Line(name, promise, skipped=str(absent))
@@ -127,7 +131,7 @@ def _parallel(game: Game[Any]) -> None:
     from ludus.envs.doors.pettingzoo import moves_together, parallel
 
     if not moves_together(game):
-        raise Skip("its players move by turns")
+        raise Skipped("its players move by turns")
     _their("parallel_api_test")(parallel(game), num_cycles=100)
 
 
@@ -153,7 +157,7 @@ def _vector(game: Game[Any]) -> None:
     from ludus.envs.doors.vector import Vector
 
     if not isinstance(game, ArrayGame):
-        raise Skip("not an array game")
+        raise Skipped("not an array game")
     envs, rng = Vector(game, num_envs=16), np.random.default_rng(0)
     seen, _ = envs.reset(seed=0)
     ended = 0

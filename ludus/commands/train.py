@@ -2,8 +2,72 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+PAGE_FILMS = 40  # training games on the page of a run
 
 
 def add_to(app: typer.Typer) -> None:
     """Make the command known."""
+    app.command(
+        epilog="Example:  ludus train configs/ppo_kuhn.toml seed=3 learners.0.optimiser.rate=1e-3 --out runs/x"
+    )(train)
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="A TOML file; configs/ has some.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Laid over it: a.b=value.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; by default as the file says.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in the folder.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress display.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print every key with its help, and stop.")
+    ] = False,
+) -> None:
+    """Train policies as a TOML file describes; write a run folder with a page of its learning curves."""
+    from ludus import config as configuration
+
+    if explain:
+        typer.echo(configuration.explain())
+        return
+    laid = list(overrides or [])
+    if out is not None:
+        laid += [f'root="{out.parent}"', f'name="{out.name}"']
+    settings = configuration.load(config, laid)
+
+    from ludus.training.run import train as run
+
+    folder = run(settings, resume=resume, quiet=quiet)
+    command = f"ludus train {' '.join([str(config), *(overrides or [])])}" + (f" --out {out}" if out else "")
+    typer.echo(write_page(folder, command))
+
+
+def write_page(folder: Path, command: str) -> Path:
+    """The page of a run: its learning curves, and the games that it kept."""
+    from ludus.arenas.web.curves import curves, read_metrics
+    from ludus.arenas.web.films import Reel
+    from ludus.arenas.web.page import Page
+    from ludus.core.episode import read
+
+    rows = read_metrics(folder / "metrics.jsonl")
+    reel = Reel()
+    for file in ("first", "last"):
+        path = folder / "episodes" / f"{file}.jsonl"
+        if path.exists():
+            reel.add(list(read(path))[:PAGE_FILMS], group=f"{file} games")
+    facts = {"Steps": rows[-1]["step"], "Decisions": f"{rows[-1].get('global_step', 0):,.0f}"} if rows else {}
+    page = Page(
+        title=f"The run {folder.name}",
+        lead="What its learners measured while they trained, and some of the games they trained on.",
+        facts=facts,
+        curves=curves({"": rows}),
+        reel=reel,
+        notes=["The whole configuration is in config.toml beside this page, every default written out."],
+        command=command,
+    )
+    return page.write(folder / "index.html")

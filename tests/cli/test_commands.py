@@ -1,0 +1,224 @@
+"""The commands, as a person types them."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ludus.cli import app, main
+from ludus.core.episode import read
+from ludus.core.errors import LudusError
+
+COMMANDS = (
+    "games",
+    "check",
+    "new",
+    "play",
+    "train",
+    "tournament",
+    "leaderboard",
+    "replay",
+    "verify",
+    "demo",
+    "tiny",
+    "teach",
+)
+
+
+def run(*arguments, stdin=None):
+    result = CliRunner().invoke(app, list(map(str, arguments)), input=stdin)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_shows_an_example(command):
+    shown = run(command, "--help")
+    assert shown.exit_code == 0
+    assert f"Example:  ludus {command}" in shown.output
+
+
+def test_games_lists_every_game_with_what_it_is():
+    shown = run("games").output
+    assert re.search(r"kuhn_poker +2 +2 +zero +Kuhn", shown)
+    assert re.search(r"simple_negotiation +2 +text", shown)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["play", "kuhn"], "did you mean 'kuhn_poker'"),
+        (["play", "kuhn_poker", "--seat", "player_2=uniform"], "player_2"),
+        (["play", "kuhn_poker", "--seat", "player_0=unifrom"], "did you mean 'uniform'"),
+        (["play", "kuhn_poker", "--seat", "player_0"], "write seat=agent"),
+        (["play", "kuhn_poker", "--seat", "player_0=constant(mov=bet)"], "it takes move, name"),
+        (["tournament", "kuhn_poker", "--agents", "uniform"], "2 places"),
+        (["leaderboard", "/nowhere"], "episodes.jsonl"),
+        (["replay", "/nowhere.jsonl"], "No such file"),
+        (["verify", "/nowhere.jsonl"], "does not exist"),
+        (["train", "nowhere.toml"], "there is no nowhere.toml"),
+        (["new", "game", "Kuhn Poker"], "lower case"),
+        (["new", "game", "kuhn_poker"], "already"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_exit_code_two(arguments, says, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("ludus: ")
+    assert said.count("\n") == 1
+    assert says in said
+
+
+def test_a_person_plays_and_the_episode_is_kept(tmp_path):
+    path = tmp_path / "e.jsonl"
+    shown = run("play", "kuhn_poker", "--seat", "player_0=human", "--seat", "player_1=constant(move=bet)",
+                "--seed", 1, "--out", path, stdin="bet\nbet\n")  # fmt: skip
+    assert "Your card is Q." in shown.output
+    (episode,) = read(path)
+    assert episode.lineup == {"player_0": "human", "player_1": "always_bet"}
+    assert f"{episode.returns['player_0']:+g}" in shown.output
+
+
+def test_search_needs_to_be_shown_hidden_parts():
+    with pytest.raises(LudusError, match="privileged"):
+        run("play", "kuhn_poker", "--seat", "player_0=mcts(simulations=5)", "--seat", "player_1=uniform")
+    shown = run("play", "kuhn_poker", "--seat", "player_0=mcts(simulations=5)", "--seat", "player_1=uniform",
+                "--show-state", "player_0")  # fmt: skip
+    assert "mcts_5 (player_0)" in shown.output
+
+
+def test_replay_prints_one_game_or_all(tmp_path):
+    path = tmp_path / "e.jsonl"
+    run("play", "nim", "--seat", "player=uniform", "--games", 3, "--out", path, "--set", "stones=5")
+    every, one = run("replay", path).output, run("replay", path, "--index", 2).output
+    assert every.count("the game is over") == 3
+    assert one.startswith("# 2\nnim, seed 2")
+    assert one.strip() in every
+    with pytest.raises(LudusError, match="0 to 2"):
+        run("replay", path, "--index", 3)
+
+
+def test_verify_tells_levels_and_refuses_a_forgery(tmp_path):
+    path = tmp_path / "e.jsonl"
+    run("play", "kuhn_poker", "--seat", "player=uniform", "--games", 3, "--out", path)
+    good = run("verify", path)
+    assert good.exit_code == 0
+    assert "3 episodes: 3 reached 'rules'; 0 refused; 0 unreadable" in good.output
+    lines = path.read_text().splitlines()
+    forged = json.loads(lines[1])
+    forged["returns"] = {seat: 2 * paid for seat, paid in forged["returns"].items()}
+    path.write_text("\n".join([lines[0], json.dumps(forged), "{", lines[2]]) + "\n")
+    bad = run("verify", path)
+    assert bad.exit_code == 1
+    assert re.search(r"1  kuhn_poker  REFUSED at rules: .*returns", bad.output)
+    assert "e.jsonl:3" in bad.output
+    assert "3 episodes: 2 reached 'rules'; 1 refused; 1 unreadable" in bad.output
+
+
+def test_a_tournament_goes_on_where_it_stopped_and_is_rendered_again(tmp_path):
+    out = tmp_path / "cup"
+    agents = "uniform, first_legal, bettor=constant(move=bet), exact(iterations=50)"
+    arguments = ["tournament", "kuhn_poker", "--agents", agents, "--out", out]
+    run(*arguments, "--seeds", 4)
+    again = run(*arguments, "--seeds", 6)
+    assert "48 of 72 games are played already" in again.output
+    table = json.loads((out / "standings.json").read_text())[0]
+    assert (table["games"], table["seeds"]) == (72, 6)
+    rows = {row["agent"]: row for row in table["rows"]}
+    assert set(rows) == {"uniform", "first_legal", "bettor", "equilibrium"}
+    assert rows["equilibrium"]["exploitability"] < 0.02 < rows["uniform"]["exploitability"]
+    before = (out / "standings.json").read_text()
+    shown = run("leaderboard", out)
+    assert shown.output.rstrip().endswith(str(out / "index.html"))
+    assert (out / "standings.json").read_text() == before
+
+
+def test_check_gives_a_scorecard_and_what_to_add():
+    shown = run("check", "nim", "--episodes", 4)
+    assert shown.exit_code == 0
+    for part in ("contract", "doors", "determinism", "speed", "gymnasium vector", "replay", "views agree"):
+        assert part in shown.output
+
+
+HALF_DONE = '''
+from ludus import Choice, Game, View
+import numpy as np
+
+class Coin(Game):
+    seats = ("player_0", "player_1")
+    def start(self, rng): return ()
+    def turn(self, state): return self.seats[len(state):len(state) + 1]
+    def options(self, state, seat): return Choice(("heads", "tails"), np.ones(2, bool))
+    def view(self, state, seat): return View(f"{len(state)} coins lie.")
+    def play(self, state, moves): return (*state, *moves.values())
+    def payoff(self, state):
+        if len(state) < 2: return {}
+        win = 1.0 if state[0] == state[1] else -1.0
+        return {"player_0": win, "player_1": -win}
+
+class Loose(Coin):
+    """This one draws from a generator that nobody gave it, which the scorecard has to find."""
+    def play(self, state, moves): return (*state, int(np.random.default_rng().integers(1 << 60)))
+'''
+
+
+def test_check_takes_a_game_that_is_not_registered(tmp_path, monkeypatch):
+    (tmp_path / "half_done.py").write_text(HALF_DONE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    shown = run("check", "half_done:Coin", "--episodes", 3)
+    for line in (
+        '@register("coin")',
+        "View(text, np.array",
+        "zero_sum = True",
+        "The rules, as a player reads",
+    ):
+        assert line in shown.output
+    assert shown.exit_code == 1  # no rules to read
+    loose = run("check", "half_done:Loose", "--episodes", 3)
+    assert loose.exit_code == 1
+    assert re.search(r"play is pure +broken", loose.output)
+    with pytest.raises(LudusError, match="Coin"):
+        run("check", "half_done:Con")
+    sys.modules.pop("half_done")
+
+
+def test_train_writes_a_run_with_a_page_and_resumes(tmp_path):
+    pytest.importorskip("torch")
+    toml = tmp_path / "run.toml"
+    toml.write_text(
+        'game.name = "kuhn_poker"\npolicies.net = {name = "network", hidden = [8]}\nlineup.player = "net"\n'
+        'learners = [{policy = "net", preset = "ppo"}]\nphases = [{steps = 2}]\nkeep_episodes = 3\n'
+        'collect = {by = "arrays", rows = 8, length = 4}\nevaluate.every = 1\ntensorboard = false\n'
+    )
+    out = tmp_path / "x"
+    shown = run("train", toml, "seed=5", "--out", out, "--quiet")
+    assert shown.output.rstrip() == str(out / "index.html")
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 2]
+    assert np.isfinite(rows[-1]["eval/nash_conv/net"])
+    page = (out / "index.html").read_text()
+    assert "NashConv" in page
+    assert "first games" in page
+    with pytest.raises(LudusError, match="resume"):
+        run("train", toml, "seed=5", "--out", out, "--quiet")
+    run("train", toml, "seed=5", "--out", out, "--quiet", "--resume")
+    assert run("train", toml, "--explain").output.count("\n") > 30
+
+
+def test_a_trained_policy_sits_down_by_its_folder(tmp_path):
+    pytest.importorskip("torch")
+    from ludus.agents.network import fresh
+    from ludus.core.registry import make
+
+    fresh(make("kuhn_poker"), name="net", seed=0, hidden=(8,)).save(tmp_path / "net")
+    shown = run(
+        "play", "kuhn_poker", "--seat", f"player_0=pupil={tmp_path / 'net'}", "--seat", "player_1=uniform"
+    )
+    assert "pupil (player_0)" in shown.output
