@@ -284,7 +284,8 @@ class Game(ABC, Generic[S]):
 @functools.cache
 def _prose(kind: type) -> str:
     """The rules as the nearest docstring of a game's own classes tells them, sources left out."""
-    own = (c.__doc__ for c in kind.__mro__ if not c.__module__.startswith("ludus.core"))
+    games = (c for c in kind.__mro__ if issubclass(c, Game) and not c.__module__.startswith("ludus.core"))
+    own = (c.__doc__ for c in games)
     return inspect.cleandoc(next(filter(None, own), "")).split("\n\nSource:")[0]
 
 
