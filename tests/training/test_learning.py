@@ -1,0 +1,109 @@
+"""Learning: short runs with loose bounds by default, the full claims under `slow`."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ludus
+from ludus.config import load
+from ludus.training.run import Run, train
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+ALWAYS_EVEN = 0.9166666  # NashConv of the uniform policy on Kuhn poker
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def curve(folder, name="eval/nash_conv/main"):
+    return {line["step"]: line[name] for line in metrics(folder) if name in line}
+
+
+def test_a_network_learns_kuhn_poker(tmp_path):
+    """160,000 decisions of the 3 million of the config: from .917 to well under half of it."""
+    config = load(
+        CONFIGS / "ppo_kuhn.toml",
+        [f"root={tmp_path}", "phases.0.steps=40", "evaluate.every=40", "policies.main.hidden=[32, 32]",
+         "learners.0.optimiser.rate=1e-3", "tensorboard=false"],
+    )  # fmt: skip
+    points = curve(train(config, quiet=True))
+    assert points[0] == pytest.approx(ALWAYS_EVEN, abs=0.02)
+    assert points[40] < 0.45
+
+
+def test_two_policies_learn_in_turns_and_resume(tmp_path, monkeypatch):
+    """Proposer and solver with weights and learners of their own, from one TOML file."""
+    path, root = CONFIGS / "propose_solve_two_policies.toml", f"root={tmp_path}"
+    small = ["cycles=1", "phases.0.steps=3", "phases.1.steps=12", "checkpoint_every=5", "tensorboard=false"]
+    whole = train(load(path, [root, *small]), quiet=True)
+    lines = metrics(whole)
+    assert all(("proposer/losses/loss" in line) == (line["step"] <= 3) for line in lines)
+    assert all(("solver/losses/loss" in line) == (line["step"] > 3) for line in lines)
+    right = [
+        np.mean([line[f"charts/return/solver/solver_{i}"] for i in range(4)])
+        for line in lines
+        if line["step"] > 3
+    ]
+    assert np.mean(right[-3:]) > np.mean(right[:3]) + 0.1
+    trained = {n: ludus.make_agent("network", path=whole / "policies" / n) for n in ("proposer", "solver")}
+    assert [agent.version for agent in trained.values()] == [3, 12]
+
+    again = load(path, [root, *small, "name=again"])
+    collect = Run._collect
+
+    def dying(self, step, lineup):
+        if step == 8:
+            raise KeyboardInterrupt
+        return collect(self, step, lineup)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_collect", dying)
+        with pytest.raises(KeyboardInterrupt):
+            train(again, quiet=True)
+    resumed = train(again, resume=True, quiet=True)
+    for name, agent in trained.items():
+        assert (
+            ludus.make_agent("network", path=resumed / "policies" / name).fingerprint() == agent.fingerprint()
+        )
+
+
+def test_a_frozen_opponent_is_learned_against(tmp_path):
+    """Against the uniform player, at both seats in turn: it comes close to what the best answer earns."""
+    path = CONFIGS / "ppo_kuhn.toml"
+    config = load(
+        path,
+        [f"root={tmp_path}", "lineup={player_0='main', player_1='uniform'}", "phases.0.steps=30",
+         "learners.0.preset=ppo", "learners.0.objective.entropy=0.0", "learners.0.objective.divergence=0.0",
+         "learners.0.optimiser.rate=3e-3", "evaluate.every=0", "policies.main.hidden=[32, 32]", "tensorboard=false"],
+    )  # fmt: skip
+    lines = metrics(train(config, quiet=True))
+    start, end = (
+        [np.mean([line[f"charts/return/main/player_{seat}"] for line in part]) for seat in (0, 1)]
+        for part in (lines[:2], lines[-5:])
+    )
+    game = ludus.make("kuhn_poker")
+    for seat in (0, 1):
+        best, _ = ludus.best_response(game, ludus.uniform(game), f"player_{seat}")
+        assert end[seat] > start[seat] + 0.25
+        assert end[seat] == pytest.approx(best, abs=0.1)
+
+
+@pytest.mark.slow
+def test_ppo_on_kuhn_poker_five_seeds(tmp_path):
+    """Mean NashConv at the last point of five seeds, after 3 million decisions: at most .10."""
+    last = []
+    for seed in range(5):
+        began = time.monotonic()
+        config = load(CONFIGS / "ppo_kuhn.toml", [f"root={tmp_path}", f"seed={seed}", f"name=seed_{seed}"])
+        folder = train(config, quiet=True)
+        assert metrics(folder)[-1]["global_step"] >= 2_990_000
+        points = curve(folder)
+        last.append(points[config.steps])
+        seconds = time.monotonic() - began
+        print(f"seed {seed}: NashConv {last[-1]:.4f} after {config.steps} steps, {seconds:.0f} s; {points}")
+    print(f"mean of the last points: {np.mean(last):.4f} (aim: at most .10)")
+    assert np.mean(last) <= 0.10
