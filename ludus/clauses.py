@@ -73,7 +73,7 @@ def clause_seats(game: Game[Any], walk: Sequence[Moment]) -> None:
     for seat, agent in game.crew().items():
         _require(seat in game.seats, game, None, f"crew seat {seat!r} is not one of {game.seats}")
         name = agent.removeprefix("ludus/")
-        _require(name in AGENTS.names(), game, None, f"crew {agent!r} is not a registered agent")
+        _require(name in AGENTS, game, None, f"crew {agent!r} is not a registered agent")
     _require(game.players, game, None, "nobody plays: every seat is crew")
 
 
@@ -339,7 +339,7 @@ def clause_randomness(game: Game[Any], walk: Sequence[Moment]) -> None:
 @_clause
 def clause_name(game: Game[Any], walk: Sequence[Moment]) -> None:
     """A registered game is made again by its name and parameters."""
-    if game.id not in GAMES.names():
+    if game.id not in GAMES:
         raise Skip("not registered")
     again = make(game.id, **game.params)
     _require(again.fingerprint() == game.fingerprint(), game, None, f"make({game.id!r}) gives another game")
@@ -348,7 +348,7 @@ def clause_name(game: Game[Any], walk: Sequence[Moment]) -> None:
 @_clause
 def clause_replay(game: Game[Any], walk: Sequence[Moment]) -> None:
     """Episodes of uniform play go through JSON and are verified by the rules."""
-    if game.id not in GAMES.names():
+    if game.id not in GAMES:
         raise Skip("not registered")
     lineup: dict[Seat, Agent | str] = dict.fromkeys(game.players, Uniform())
     seeds = sorted({moment.seed for moment in walk})[:5]

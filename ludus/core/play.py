@@ -83,6 +83,7 @@ class _Hall:
         self.out: dict[int, tuple[Any, int]] = {}  # agents that answer at their own pace: how many are out
         self.done: list[Episode] = []
         self._games: dict[str, Game[Any]] = {}
+        self._agents: dict[str, Agent] = {}  # those that matches name: one for all of them
 
     def run(self, matches: Iterator[Match]) -> Iterator[Episode]:
         while True:
@@ -106,7 +107,7 @@ class _Hall:
         game = match.game if isinstance(match.game, Game) else self._game(match)
         if match.task is not None:
             game = with_task(game, match.task)
-        live = Live(match, game, seat_up(game, match.lineup))
+        live = Live(match, game, seat_up(game, match.lineup, self._agents))
         self.live[live.key] = live
         self._advance(live)
 

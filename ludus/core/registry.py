@@ -8,8 +8,10 @@ A package makes its games known in its `pyproject.toml`:
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
@@ -70,8 +72,11 @@ class Registry:
 
     def names(self) -> list[str]:
         """Every listed name, plug-ins included, none of them imported."""
-        plugins = {plug.name for plug in entry_points(group=self.group)} - self._broken
+        plugins = set(_plugins(self.group, tuple(sys.path))) - self._broken
         return sorted({*self._makers, *self._modules, *plugins} - self._unlisted)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._makers or name in self._modules or name in self.names()
 
     def maker(self, name: str) -> Callable[..., Any]:
         """What makes `name`, imported now if it was not before.
@@ -100,6 +105,12 @@ class Registry:
                 continue
             if callable(loaded) and name not in self._makers:
                 self._makers[name] = loaded
+
+
+@functools.lru_cache(maxsize=8)
+def _plugins(group: str, path: tuple[str, ...]) -> tuple[str, ...]:
+    """The entry points of a group, as of an import path: reading them opens a file a distribution."""
+    return tuple(plug.name for plug in entry_points(group=group))
 
 
 def _place(maker: Callable[..., Any]) -> str:
@@ -167,12 +178,15 @@ def _check_parameters(kind: str, maker: Callable[..., Any], given: Mapping[str, 
             raise UnknownName(kind, name, known)
 
 
-def seat_up(game: Game[Any], lineup: Mapping[Seat, Agent | str]) -> dict[Seat, Agent]:
+def seat_up(
+    game: Game[Any], lineup: Mapping[Seat, Agent | str], made: dict[str, Agent] | None = None
+) -> dict[Seat, Agent]:
     """An agent for every seat: roles spread, names made, missing crew filled from the registry.
 
-    One name makes one agent, shared by all the seats it is written at.
+    One name makes one agent, shared by all the seats it is written at, and by all lineups that are
+    given the same `made`.
     """
-    made: dict[str, Agent] = {}
+    made = {} if made is None else made
     table: dict[Seat, Agent] = {}
     for seat, occupant in seats_filled(game, lineup).items():
         if isinstance(occupant, str):

@@ -21,7 +21,7 @@ from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.game import Game, Seat, role_of
 from ludus.core.match import seats_filled
 from ludus.core.policy import Policy
-from ludus.core.registry import agents, make_agent
+from ludus.core.registry import AGENTS, agents, make_agent
 
 COPIES = ("init", "phase_start", "past")
 
@@ -78,7 +78,7 @@ class Cast:
         policy, at, copy = name.partition("@")
         if at and policy in self.policies and copy in COPIES:
             return
-        if at or (name not in self.policies and name not in agents()):
+        if at or (name not in self.policies and name not in AGENTS):
             selves = [f"{policy}@{copy}" for policy in self.policies for copy in COPIES]
             raise UnknownName("occupant of a seat", name, [*self.policies, *selves, *agents()])
 
