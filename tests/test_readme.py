@@ -1,0 +1,82 @@
+"""The README's example runs as it stands, its commands exist, and its paths are there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_registers_a_game_and_learns_it(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("torch")
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len([line for line in example.splitlines() if line.strip()]) <= 25
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
+    before, after = map(float, capsys.readouterr().out.split("->"))
+    assert before == pytest.approx(1 / 3)
+    assert after < 0.75 * before
+
+
+def commands():
+    return sorted(
+        {
+            line.split("#")[0].strip()
+            for line in re.findall(r"^ludus .*|(?<=&& )ludus .*", README, re.MULTILINE)
+        }
+    )
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_of_the_readme_can_be_read(line):
+    """The words are parsed as the command line does, and nothing is run."""
+    import typer
+
+    from ludus.cli import app
+
+    for part in line.split("&&"):
+        words = shlex.split(part)[1:]
+        command = typer.main.get_command(app)
+        context = command.make_context("ludus", [*words], resilient_parsing=True)
+        name, found, rest = command.resolve_command(context, words)
+        assert found is not None, name
+        found.make_context(name, rest)
+
+
+def test_every_path_of_the_tree_is_there():
+    tree = README.split("## The tree")[1].split("```")[1]
+    parent = ROOT
+    for line in tree.strip().splitlines():
+        indent, names = re.match(r"( *)((?:\S+ )*?\S+)(?:  |$)", line).groups()
+        for name in names.split():
+            assert ((parent if indent else ROOT) / name).exists(), f"{name} of {line!r}"
+        if not indent:
+            parent = ROOT / names.split()[0]
+
+
+def test_pictures_and_files_are_there():
+    for path in re.findall(r"!\[.*?\]\((.*?)\)", README) + re.findall(r"configs/\w+\.toml", README):
+        assert (ROOT / path).is_file(), path
+
+
+def test_help_is_short_enough_to_read():
+    from ludus.cli import app
+
+    shown = CliRunner().invoke(app, ["--help"]).output
+    for name in (
+        "games",
+        "check",
+        "new",
+        "play",
+        "train",
+        "tournament",
+        "leaderboard",
+        "replay",
+        "verify",
+        "demo",
+    ):
+        assert re.search(rf"^\W*{name}\b", shown, re.MULTILINE)
