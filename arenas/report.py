@@ -12,42 +12,35 @@ from ludus.arenas.results import Estimate
 if TYPE_CHECKING:
     from rich.table import Table
 
-HEADS = (
-    "",
-    "agent",
-    "rating",
-    "95 %",
-    "payoff",
-    "95 %",
-    "exploitability",
-    "games",
-    "illegal",
-    "forfeits",
-    "errors",
-)
+MISHAPS = ("illegal", "forfeits", "truncated", "cut", "errors")
 
 
-def cells(rank: int, row: Row) -> list[str]:
-    """One line of the table, as text."""
-    return [
-        str(rank),
-        row.agent,
-        f"{row.rating.mean:.0f}",
-        _interval(row.rating, "{:.0f}"),
-        f"{row.payoff.mean:+.3f}",
-        _interval(row.payoff, "{:+.3f}"),
-        "–" if row.exploitability is None else f"{row.exploitability:.4f}",
-        str(row.games),
-        f"{row.illegal:.2%}" if row.illegal else "0",
-        str(row.forfeits),
-        str(row.errors),
-    ]
+def columns(table: Standings) -> tuple[str, ...]:
+    """The heads of the table; of what can go wrong, only what did."""
+    exact = any(row.exploitability is not None for row in table.rows)
+    wrong = (name for name in MISHAPS if any(getattr(row, name) for row in table.rows))
+    return ("", "agent", "rating", "payoff", *(["exploitability"] if exact else []), "games", *wrong)
 
 
-def _interval(value: Estimate, form: str) -> str:
+def cell(head: str, rank: int, row: Row) -> str:
+    """One cell as text; intervals as half their width."""
+    if head == "":
+        return str(rank)
+    if head == "rating":
+        return _estimate(row.rating, "{:.0f}", "{:.0f}")
+    if head == "payoff":
+        return _estimate(row.payoff, "{:+.3f}", "{:.3f}")
+    if head == "exploitability":
+        return "–" if row.exploitability is None else f"{row.exploitability:.4f}"
+    if head == "illegal":
+        return f"{row.illegal:.2%}" if row.illegal else "0"
+    return str(getattr(row, head))
+
+
+def _estimate(value: Estimate, form: str, width: str) -> str:
     if value.low != value.low:  # nan differs from itself
-        return "–"
-    return f"{form.format(value.low)} to {form.format(value.high)}"
+        return form.format(value.mean)
+    return f"{form.format(value.mean)} ±{width.format((value.high - value.low) / 2)}"
 
 
 def foot(table: Standings) -> str:
@@ -55,7 +48,7 @@ def foot(table: Standings) -> str:
     broken = f"; {table.errors} games in which machinery broke are left out" if table.errors else ""
     return (
         f"{table.game}: {table.games} games on {table.seeds} seeds, every pairing on the same seeds with seats "
-        f"exchanged{broken}. Intervals resample seeds. Ratings: Bradley-Terry, Elo scale, the field's mean at 1000."
+        f"exchanged{broken}. 95 % intervals, from resampled seeds. Ratings: Bradley-Terry, Elo scale, the field's mean at 1000."
     )
 
 
@@ -65,19 +58,28 @@ def terminal(table: Standings) -> Table:
     from rich.table import Table
 
     shown = Table(
-        title=f"Standings, {table.game}", caption=foot(table), box=box.SIMPLE_HEAD, caption_justify="left"
+        title=f"Standings, {table.game}",
+        caption=foot(table),
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        caption_justify="left",
     )
-    for head in HEADS:
-        shown.add_column(head, justify="left" if head == "agent" else "right", no_wrap=head != "agent")
+    heads = columns(table)
+    for head in heads:
+        words = head.replace("exploitability", "exploit-\nability")  # so that eighty columns hold the table
+        shown.add_column(words, justify="left" if head == "agent" else "right", no_wrap=True)
     for rank, row in enumerate(table.rows, 1):
-        shown.add_row(*cells(rank, row))
+        shown.add_row(*(cell(head, rank, row) for head in heads))
     return shown
 
 
 def markdown(table: Standings) -> str:
     """Standings and payoff table as markdown."""
-    ruler = ["--:", ":--", *["--:"] * (len(HEADS) - 2)]
-    lines = [_line(HEADS), _line(ruler), *(_line(cells(rank, row)) for rank, row in enumerate(table.rows, 1))]
+    heads = columns(table)
+    lines = [_line(heads), _line(["--:", ":--", *["--:"] * (len(heads) - 2)])]
+    lines += [_line([cell(head, rank, row) for head in heads]) for rank, row in enumerate(table.rows, 1)]
     agents = table.payoffs.agents
     pays = [_line(["row's payoff against", *agents]), _line([":--", *["--:"] * len(agents)])]
     for i, name in enumerate(agents):

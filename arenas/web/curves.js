@@ -53,7 +53,7 @@ function draw(picture, s, X, Y, least) {
   const path = (points) => points.map(([x, y], k) => (k ? "L" : "M") + X(x).toFixed(1) + " " + Y(y).toFixed(1)).join("");
   const window = kept.length > 60 ? Math.round(kept.length / 30) : 0;
   const mean = kept.map((p, k) => {
-    const near = kept.slice(Math.max(0, k - window), k + window + 1);
+    const reach = Math.min(window, k, kept.length - 1 - k), near = kept.slice(k - reach, k + reach + 1);
     return [p[0], near.reduce((sum, q) => sum + q[1], 0) / near.length];
   });
   if (window) picture.append(svg("path", { d: path(kept), fill: "none", style: `stroke:${s.hue}`, "stroke-width": 1, opacity: 0.28 }));
@@ -86,7 +86,9 @@ function follow(picture, series, X, Y, curve, state, least) {
 function curves(list, number) {
   const names = [...new Set(list.flatMap((c) => c.series.map((s) => s.name)))];
   const keys = [...new Set(list.flatMap((c) => c.series.flatMap((s) => Object.keys(s.x))))];
-  const state = { x: keys.includes("decisions") ? "decisions" : keys[0], log: false };
+  const ends = list[0].series.filter((s) => s.x.decisions).map((s) => s.x.decisions.at(-1));
+  const alike = ends.length && Math.max(...ends) < 4 * Math.min(...ends); // else one learner would be squeezed into a corner
+  const state = { x: alike || !keys.includes("step") ? keys[0] : "step", log: false };
   const holder = h("div.panels");
   const redraw = () => {
     const two = holder.clientWidth >= 916;
