@@ -16,7 +16,7 @@ ROLES = [
     ("propose_solve", {"menu": True}, "proposer", 40),
     ("propose_solve", {"menu": True}, "solver", 40),
     ("sneaky_critic", {"menu": True}, "generator", 60),
-    ("sneaky_critic", {"menu": True}, "critic", 60),
+    ("sneaky_critic", {"menu": True}, "critic", 120),
     ("code_as_task", {"menu": True}, "executor", 60),
 ]
 
@@ -31,7 +31,7 @@ def trained(game: str, params: dict, role: str, steps: int, seed: int, root) -> 
             "lineup": {**dict.fromkeys(roles, "uniform"), role: "main"},
             "collect": {"games": 64},
             "learners": [{
-                "policy": "main", "estimator": {"name": "role_baseline", "by": "role"}, "epochs": 2,
+                "policy": "main", "estimator": {"name": "role_baseline", "by": "role"}, "epochs": 4,
                 "objective": {"entropy": 0.01}, "optimiser": {"rate": 3e-3},
             }],
             "phases": [{"steps": steps}],
@@ -48,7 +48,9 @@ def earned(episodes: list[Episode], role: str) -> np.ndarray:
     return np.array([np.mean([r for s, r in e.returns.items() if role_of(s) == role]) for e in ordered])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(("game", "params", "role", "steps"), ROLES, ids=[row[2] for row in ROLES])
 def test_a_role_learns_against_uniform_partners(game, params, role, steps, seed, tmp_path) -> None:
     run = trained(game, params, role, steps, seed, tmp_path)
