@@ -19,11 +19,12 @@ class ChainExecutor:
     """Counts the completions that reach the right result from the original step and from the altered one.
 
     A completion works the remaining steps out exactly; with probability `slip` it then goes astray
-    by one of `slips`. The slips come from the seat's own stream, so findings are samples.
+    by one of `slips`. The slips come from the seat's own stream: findings are samples, and can be
+    drawn again.
     """
 
     name: str = "chain_executor"
-    deterministic: bool = False
+    reproducible: bool = True
 
     def act(self, requests: Sequence[Request]) -> list[Decision]:
         return [self._find(request) for request in requests]

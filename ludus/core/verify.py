@@ -3,7 +3,8 @@
 Verification has levels, and says which it reached:
 
     rules   chance drawn again from the seed; every view, move, penalty and return compared
-    crew    findings worked out again by crew that is deterministic; agreement counted elsewhere
+    crew    findings worked out again by crew that is deterministic, or reproducible (draws from
+            its own stream and nothing else); of other crew the agreement is counted
     tokens  ids decoded to the reply and its move; log-probabilities scored again, where the agent
             that sampled them is at hand with the weights it had
 
@@ -146,7 +147,8 @@ def _check_crew(
         if isinstance(decision.move, Failure):
             return False, f"{seat} cannot work here: {decision.move.reason}"
         same = decision.move == step.move
-        if not same and getattr(agent, "deterministic", False):
+        sure = getattr(agent, "deterministic", False) or getattr(agent, "reproducible", False)
+        if not same and sure:
             raise ForgedError(
                 "crew",
                 f"{game.id}: {seat} recorded the finding {step.move!r}, and {name} finds {decision.move!r}",

@@ -148,6 +148,15 @@ def test_an_altered_finding_is_refused_by_the_crew_level() -> None:
     assert level in ("rules", "crew")  # rules see it where the finding decides what is paid or seen
 
 
+def test_findings_drawn_from_the_seats_own_stream_are_drawn_again() -> None:
+    for episode in play("sneaky_critic", {"generator": "uniform", "critic": "uniform"}, range(6)):
+        assert verify([Episode.from_json(episode.to_json())])[0].reached == "crew"
+        number = next(i for i, s in enumerate(episode.steps) if s.seat == "referee_0")
+        finding = dict(episode.steps[number].move)  # type: ignore[call-overload]
+        forged = with_step(episode, number, move={**finding, "original": finding["original"] - 1})
+        assert refusal(forged)[0] in ("rules", "crew")
+
+
 def test_altered_tokens_are_refused_by_the_tokens_level() -> None:
     tokens = Tokens(
         np.zeros(9), np.array([0]), np.array([-0.7], np.float32), np.array([True]), "p", 1, np.ones(2, bool)
