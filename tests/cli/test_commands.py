@@ -53,7 +53,7 @@ def test_games_lists_every_game_with_what_it_is():
     [
         (["play", "kuhn"], "did you mean 'kuhn_poker'"),
         (["play", "kuhn_poker", "--seat", "player_2=uniform"], "player_2"),
-        (["play", "kuhn_poker", "--seat", "player_0=unifrom"], "did you mean 'uniform'"),
+        (["play", "kuhn_poker", "--seat", "player_0=uniformm"], "did you mean 'uniform'"),
         (["play", "kuhn_poker", "--seat", "player_0"], "write seat=agent"),
         (["play", "kuhn_poker", "--seat", "player_0=constant(mov=bet)"], "it takes move, name"),
         (["tournament", "kuhn_poker", "--agents", "uniform"], "2 places"),
