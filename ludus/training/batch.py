@@ -83,12 +83,14 @@ def gather(ledger: Ledger, credit: Credit, chosen: NDArray[np.bool_]) -> Batch:
     return Batch(ledger.take(rows), advantages, credit.targets[rows])
 
 
-def rescored(policy: Policy, ledger: Ledger) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Log-probabilities of all tokens (M,) and of all choices (N, A), under the present weights."""
+def rescored(
+    policy: Policy, ledger: Ledger, size: int = CHUNK
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Log-probabilities of all tokens (M,) and of all choices (N, A), `size` decisions at a time."""
     tokens = np.zeros(len(ledger.ids), np.float32)
     choices: list[NDArray[np.float32]] = []
-    for start in range(0, len(ledger), CHUNK):
-        index = np.arange(start, min(start + CHUNK, len(ledger)))
+    for start in range(0, len(ledger), size):
+        index = np.arange(start, min(start + size, len(ledger)))
         rows = ledger.rows(index)
         with torch.no_grad():
             scores = policy.score(rows)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ludus.core.errors import ConfigError, TrainingError
 from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy
-from ludus.training.batch import Batch, gather, minibatches, rescored
+from ludus.training.batch import CHUNK, Batch, gather, minibatches, rescored
 from ludus.training.credit import ESTIMATORS, Credit
 from ludus.training.objectives import Totals, objective
 from ludus.training.select import select
@@ -61,14 +61,14 @@ class Learner:
         if not chosen.any():
             return None
         batch = gather(ledger, credit, chosen)
-        ledger = batch.ledger
+        ledger, size = batch.ledger, self.config.micro or CHUNK
         if self.config.old == "rollout":
             old = ledger.rollout
         else:
-            old, _ = rescored(self.policy, ledger)
+            old, _ = rescored(self.policy, ledger, size)
         reference = choices = None
         if self.reference is not None and self.config.objective.divergence:
-            reference, choices = rescored(self.reference, ledger)
+            reference, choices = rescored(self.reference, ledger, size)
         if self.config.normalise == "batch":
             batch = dataclasses.replace(batch, advantages=whitened(batch.advantages))
         return dataclasses.replace(

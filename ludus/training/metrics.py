@@ -62,7 +62,7 @@ def _wandb(config: RunConfig, store: Store) -> Any:
         raise MissingExtra("Weights & Biases", "wandb") from absent
     return wandb.init(
         project=config.wandb.project, name=config.name, mode=config.wandb.mode, dir=str(store.folder),
-        id=f"{config.name}-{config.seed}", resume="allow",
+        id=f"{config.name}-{config.seed}", resume="allow", settings=wandb.Settings(silent=True),
     )  # fmt: skip
 
 

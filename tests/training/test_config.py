@@ -104,7 +104,7 @@ def test_wrong_values_are_refused(small, override):
 
 def test_files_that_cannot_be_read_are_named(tmp_path, small):
     with pytest.raises(ConfigError, match=r"small\.toml"):
-        load(tmp_path / "smal.toml")
+        load(tmp_path / "smalls.toml")
     small.write_text("seed = = 3")
     with pytest.raises(ConfigError, match="not TOML"):
         load(small)
@@ -115,10 +115,10 @@ def test_files_that_cannot_be_read_are_named(tmp_path, small):
 @pytest.mark.parametrize(
     ("override", "hint"),
     [
-        ("lineup.player=mian", "did you mean 'main'"),
-        ("lineup.player=main@passt", "did you mean 'main@past'"),
+        ("lineup.player=mainn", "did you mean 'main'"),
+        ("lineup.player=main@pasts", "did you mean 'main@past'"),
         ("lineup.playr=main", "did you mean 'player'"),
-        ("learners.0.policy=mian", "did you mean 'main'"),
+        ("learners.0.policy=mainn", "did you mean 'main'"),
         ("learners.0.estimator=gea", "did you mean 'gae'"),
         ("learners.0.estimator.trase=1", "did you mean 'trace'"),
         ("learners.0.objective.loss=clippy", "did you mean 'clip'"),

@@ -327,3 +327,17 @@ def test_runs_with_equal_seeds_are_equal_and_others_are_not(tmp_path):
     ]
     a, b, c = map(lines, folders)
     assert a == b != c
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_wandb_works_offline(tmp_path):
+    pytest.importorskip("wandb")
+    folder = train(config_of("arrays", tmp_path, "wandb.mode=offline", "phases.0.steps=2"), quiet=True)
+    assert list((folder / "wandb").glob("offline-run-*"))
+
+
+def test_where_nobody_watches_nothing_is_shown(tmp_path, capsys):
+    train(config_of("arrays", tmp_path, "phases.0.steps=1"), quiet=True)
+    train(config_of("arrays", tmp_path, "phases.0.steps=1", "name=other"))
+    assert capsys.readouterr().out.strip() == ""
