@@ -257,6 +257,8 @@ def objective(goal: Objective, scores: Scores, part: Part, totals: Totals) -> tu
     if goal.divergence:
         away = _divergence(goal, scores, part, share, counted)
         total, log["losses/kl"] = total + goal.divergence * away, away
+    if goal.legality:
+        total = total + goal.legality * _illegality(scores, counted)
     if scores.legal_mass is not None:
         log["losses/legal_mass"] = (counted * scores.legal_mass).sum()
     log["losses/loss"] = total
@@ -283,6 +285,16 @@ def _divergence(goal: Objective, scores: Scores, part: Part, share: Tensor, coun
         raise ConfigError("a divergence needs a reference: reference = 'init' or 'magnet'")
     each = divergence(scores.logprobs, part.reference, goal.divergence_by)
     return (share * each).masked_fill(share == 0, 0.0).sum()
+
+
+def _illegality(scores: Scores, counted: Tensor) -> Tensor:
+    """Minus the log-probability of all legal replies together."""
+    if scores.legal_mass is None or bool(torch.isnan(scores.legal_mass).any()):
+        raise ConfigError(
+            "legality = 0 for networks and open replies: only language models that choose can drift"
+        )
+    mass: Tensor = scores.legal_mass.clamp_min(1e-12)
+    return -(counted * mass.log()).sum()
 
 
 def _drift(scores: Scores, part: Part, mask: Tensor, totals: Totals) -> dict[str, Tensor]:

@@ -63,6 +63,9 @@ class Objective:
     """Coefficient of the entropy bonus."""
     entropy_over: Literal["choices", "tokens"] = "choices"
     """Entropy of the legal moves or replies, or of each token."""
+    legality: Rate = 0.0
+    """Coefficient of minus the log-probability of all legal replies together; language models that choose drift away
+    from them where a lenient reader takes other spellings for them too."""
     divergence: Rate = 0.0
     """Coefficient of the divergence from the learner's reference."""
     divergence_by: Literal["exact", "k1", "k2", "k3", "k3+"] = "exact"

@@ -148,3 +148,19 @@ def test_what_cannot_be_had_is_refused():
             o.objective(goal, *args)
     with pytest.raises(UnknownName, match="did you mean 'clip'"):
         o.objective(Objective(Named("clipp")), *args)
+
+
+def test_legality_pulls_the_mass_of_legal_replies_up_and_refuses_networks():
+    new, mask, advantages = tokens()
+    mass = torch.full((6,), 0.5, requires_grad=True)
+    replies = {"choices": torch.full((6, 2), 0.5).log(), "legal_mass": mass}
+    totals = o.Totals.of(mask)
+    goal = Objective(legality=0.3)
+    without, _ = o.objective(Objective(), scores(new, mask, **replies), part(new, mask, advantages), totals)
+    total, _ = o.objective(goal, scores(new, mask, **replies), part(new, mask, advantages), totals)
+    counted = mask.any(1).float() / totals.decisions
+    assert float((total - without).detach()) == pytest.approx(0.3 * np.log(2) * float(counted.sum()))
+    (pull,) = torch.autograd.grad(total, mass)
+    assert torch.allclose(pull, -0.3 * counted / 0.5)
+    with pytest.raises(ConfigError, match="legality = 0"):
+        o.objective(goal, scores(new, mask), part(new, mask, advantages), totals)
