@@ -10,8 +10,8 @@ Shape letters: N rows, K seats, A moves, C chance outcomes, F features (any shap
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from ludus.core.game import CHANCE, Choice, Game, Interface, Seat, View
 NATURE = -1  # what `mover` returns when chance decides,
 OVER = -2  # when the game has ended,
 TOGETHER = -3  # and when all seats move at once
+REMEMBERED = 16384  # answers of each kind that a scalar game keeps
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class Position(NamedTuple):
@@ -56,8 +59,28 @@ class Record:
         return self._row.tobytes()
 
 
+def _remembered(method: Method) -> Method:
+    """Answer what was asked before without working it out again: rules are functions of the record."""
+    name = f"_known_{method.__name__}"
+
+    @functools.wraps(method)
+    def ask(self: Any, state: Position, *asked: Any) -> Any:
+        known = self.__dict__.setdefault(name, {})
+        key = (state.record, *asked)
+        if key not in known:
+            if len(known) >= REMEMBERED:
+                known.clear()
+            known[key] = method(self, state, *asked)
+        return known[key]
+
+    return cast("Method", ask)
+
+
 class ArrayGame(Game[Position]):
     """Rules over one record.
+
+    The scalar game remembers positions it was asked about lately; what it hands out for them is
+    shared and must not be written to.
 
     `setup` is an ordinary method, run once for each game made: what the functions need to know of
     the parameters it writes into fields of the record, or they read it off the fields' lengths.
@@ -127,6 +150,7 @@ class ArrayGame(Game[Position]):
     def start(self, rng: np.random.Generator) -> Position:
         return Position(self.first.tobytes(), (0.0,) * len(self.seats))
 
+    @_remembered
     def turn(self, state: Position) -> tuple[Seat, ...]:
         return self._turn(self.mover(self.open(state.record)))
 
@@ -135,23 +159,34 @@ class ArrayGame(Game[Position]):
             return (self.seats[mover],)
         return {OVER: (), NATURE: (CHANCE,), TOGETHER: self.seats}[mover]
 
+    @_remembered
     def chance(self, state: Position) -> Sequence[tuple[int, float]]:
         p = np.zeros(self.outcomes)
         self.odds(self.open(state.record), p)
         return [(outcome, float(share)) for outcome, share in enumerate(p) if share > 0]
 
+    @_remembered
     def options(self, state: Position, seat: Seat) -> Choice:
         mask = np.zeros(len(self.moves), np.uint8)
         self.legal(self.open(state.record), self.seats.index(seat), mask)
-        return Choice(self.moves, mask.astype(np.bool_))
+        legal = mask.astype(np.bool_)
+        legal.flags.writeable = False
+        return Choice(self.moves, legal)
 
+    @_remembered
     def view(self, state: Position, seat: Seat) -> View:
         s, k = self.open(state.record), self.seats.index(seat)
         features = np.zeros(self.shape, self.dtype)
         self.observe(s, k, features)
+        features.flags.writeable = False
         return View(self.describe(s, k), features)
 
     def play(self, state: Position, moves: Mapping[Seat, Any]) -> Position:
+        return self._play(state, *moves.items())
+
+    @_remembered
+    def _play(self, state: Position, *laid: tuple[Seat, Any]) -> Position:
+        moves = dict(laid)
         s = self.open(state.record)
         pay = np.zeros(len(self.seats), np.float32)
         mover = self.mover(s)
@@ -186,7 +221,8 @@ class ArrayGame(Game[Position]):
         return Interface(Choice(self.moves, np.ones(len(self.moves), np.bool_)), self.shape, self.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "first"}  # made again when asked for
+        made_again = ("first", "_known_")
+        return {k: v for k, v in self.__dict__.items() if not k.startswith(made_again)}
 
 
 # ---------------------------------------------------------------------------------- the batch

@@ -16,7 +16,7 @@ import hashlib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -123,9 +123,15 @@ class View:
     text: str
     features: NDArray[Any] | None = None
     data: JSON = None
+    _digest: list[str] = field(default_factory=list, init=False, repr=False)  # once it was worked out
 
     def digest(self) -> str:
         """Sixteen hexadecimal digits that change when anything seen changes."""
+        if not self._digest:
+            self._digest.append(self._hash())
+        return self._digest[0]
+
+    def _hash(self) -> str:
         h = hashlib.blake2b(self.text.encode(), digest_size=8)
         if self.features is not None:
             h.update(f"|{self.features.dtype}{self.features.shape}".encode())
