@@ -60,7 +60,8 @@ def check_game(game: Game[Any], *, episodes: int = 20, seed: int = 0) -> Report:
         ContractError: naming the broken clause, the seed and the turn.
 
     Example:
-        >>> check_game(make("nim"), episodes=2).broken
+        >>> import ludus
+        >>> check_game(ludus.make("nim"), episodes=2).broken
         ()
     """
     report = examine(game, episodes=episodes, seed=seed)

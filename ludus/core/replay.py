@@ -107,6 +107,7 @@ def _deals(game: Game[Any], table: Table, dealt: int, paid: Pay) -> Iterator[Fra
 def move_name(move: Move, options: Options) -> str:
     """A move in words.
 
+    >>> from ludus import Forfeit, Text
     >>> move_name(Forfeit("empty reply"), Text())
     'forfeit (empty reply)'
     """

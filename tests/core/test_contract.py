@@ -13,11 +13,14 @@ from ludus.core.agent import Decision, FirstLegal, Uniform
 from ludus.core.array_game import Position
 from ludus.core.errors import ContractError
 from ludus.core.game import Choice, Game, Text, View
-from ludus.core.registry import games, make, register
+from ludus.core.registry import GAMES, games, make, register
 from ludus.envs.cards.kuhn_poker import KuhnPoker
 from ludus.testing import CLAUSES, check_agent, check_game, examine
 
 HALF = np.ones(2, np.bool_)
+GAMES.lazily(
+    dict.fromkeys(("bad_name", "bad_replay"), __name__), listed=False
+)  # made here, offered to nobody
 
 
 @pytest.mark.parametrize("name", games())

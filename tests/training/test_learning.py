@@ -94,20 +94,19 @@ def test_a_frozen_opponent_is_learned_against(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
-def test_ppo_on_kuhn_poker_five_seeds(tmp_path):
-    """Mean NashConv at the last point of five seeds, after 3 million decisions: at most .10."""
-    last = []
-    for seed in range(5):
-        began = time.monotonic()
-        config = load(CONFIGS / "ppo_kuhn.toml", [f"root={tmp_path}", f"seed={seed}", f"name=seed_{seed}"])
-        folder = train(config, quiet=True)
-        assert metrics(folder)[-1]["global_step"] >= 2_990_000
-        points = curve(folder)
-        last.append(points[config.steps])
-        seconds = time.monotonic() - began
-        print(f"seed {seed}: NashConv {last[-1]:.4f} after {config.steps} steps, {seconds:.0f} s; {points}")
-    print(f"mean of the last points: {np.mean(last):.4f} (aim: at most .10)")
-    assert np.mean(last) <= 0.10
+@pytest.mark.parametrize("seed", range(5))
+def test_ppo_on_kuhn_poker(seed, tmp_path):
+    """NashConv at the last point, after 3 million decisions: at most .10 for every one of five seeds."""
+    began = time.monotonic()
+    config = load(CONFIGS / "ppo_kuhn.toml", [f"root={tmp_path}", f"seed={seed}"])
+    folder = train(config, quiet=True)
+    assert metrics(folder)[-1]["global_step"] >= 2_990_000
+    points = curve(folder)
+    told = ", ".join(f"{step}: {point:.3f}" for step, point in points.items())
+    print(
+        f"seed {seed}: NashConv {points[config.steps]:.4f} at the last point, {time.monotonic() - began:.0f} s; {told}"
+    )
+    assert points[config.steps] <= 0.10
 
 
 def illegal_share(folder, steps=50):
@@ -123,7 +122,7 @@ def test_a_tiny_language_model_learns_kuhn_poker(tmp_path):
     config = load(
         CONFIGS / "lm_kuhn.toml",
         [f"root={tmp_path}", "phases.0.steps=60", "collect.games=128", "evaluate.every=60",
-         "learners.0.optimiser.rate=3e-4", "tensorboard=false"],
+         "learners.0.optimiser.rate=3e-4", "learners.0.optimiser.schedule=constant", "tensorboard=false"],
     )  # fmt: skip
     folder = train(config, quiet=True)
     points = curve(folder)
@@ -133,33 +132,44 @@ def test_a_tiny_language_model_learns_kuhn_poker(tmp_path):
     assert metrics(folder)[-1]["losses/legal_mass"] > 0.98
 
 
+def language_run(name, seed, root, overrides=()):
+    """Train by the config; return NashConv at the last point and over the second half, and print them."""
+    began = time.monotonic()
+    config = load(CONFIGS / "lm_kuhn.toml", [f"root={root}", f"seed={seed}", *overrides])
+    folder = train(config, quiet=True)
+    points, illegal = curve(folder), illegal_share(folder)
+    late = [point for step, point in points.items() if step >= config.steps // 2]
+    print(
+        f"{name}, seed {seed}: NashConv {points[0]:.3f} at first, {min(late):.3f} to {max(late):.3f} in the second "
+        f"half, {points[config.steps]:.3f} at the last of {config.steps} steps; illegal {illegal:.2%}; "
+        f"{time.monotonic() - began:.0f} s"
+    )
+    return points, late, illegal
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(0)
-def test_the_tiny_language_model_three_seeds(tmp_path):
-    """Last point of three seeds: NashConv at most .20, illegal moves under 1 %; plain gradients circle."""
-    variants = {
-        "entropy and magnet": [],
-        "role baseline only": ["learners.0.objective.entropy=0.05", "learners.0.objective.divergence=0.0"],
-        "no baseline": ["learners.0.objective.entropy=0.05", "learners.0.objective.divergence=0.0",
-                        "learners.0.estimator=returns"],
-    }  # fmt: skip
-    last = {}
-    for name, overrides in variants.items():
-        for seed in range(3):
-            began = time.monotonic()
-            run = f"name={name.replace(' ', '_')}_{seed}"
-            config = load(CONFIGS / "lm_kuhn.toml", [f"root={tmp_path}", run, f"seed={seed}", *overrides])
-            folder = train(config, quiet=True)
-            points = curve(folder)
-            late = [point for step, point in points.items() if step >= config.steps // 2]
-            last[name, seed] = points[config.steps], illegal_share(folder)
-            print(
-                f"{name}, seed {seed}: start {points[0]:.3f}, second half {min(late):.3f} to {max(late):.3f}, "
-                f"last {last[name, seed][0]:.3f}, illegal {last[name, seed][1]:.2%}, {time.monotonic() - began:.0f} s"
-            )
-    for seed in range(3):
-        conv, illegal = last["entropy and magnet", seed]
-        assert conv <= 0.20
-        assert illegal < 0.01
-    circling = [last[name, seed][0] for name in list(variants)[1:] for seed in range(3)]
-    assert np.mean(circling) > np.mean([last["entropy and magnet", seed][0] for seed in range(3)])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_tiny_language_model_comes_close_to_equilibrium(seed, tmp_path):
+    """Entropy over the legal replies and a magnet: NashConv at most .20 at the last point, illegal under 1 %."""
+    points, late, illegal = language_run("entropy and magnet", seed, tmp_path)
+    assert points[0] == pytest.approx(ALWAYS_EVEN, abs=0.05)
+    assert late[-1] <= 0.20
+    assert illegal < 0.01
+
+
+PLAIN = {  # half the steps: enough to see it
+    "role baseline alone": [],
+    "no baseline": ["learners.0.estimator=returns"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("variant", PLAIN)
+def test_plain_policy_gradients_stay_away_from_it(variant, seed, tmp_path):
+    """The same model and step sizes without magnet, entropy at a twentieth: the second half is never close."""
+    plain = ["phases.0.steps=500", "learners.0.objective.entropy=0.05", "learners.0.objective.divergence=0.0"]
+    _, late, _ = language_run(variant, seed, tmp_path, [*plain, *PLAIN[variant]])
+    assert min(late) > 0.10
