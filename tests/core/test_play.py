@@ -196,8 +196,8 @@ def test_lineups_are_checked() -> None:
         list(play("kuhn_poker", {"player_0": "uniform", "plyer_1": "uniform"}, [0]))
     with pytest.raises(ConfigError, match="nobody sits at player_1"):
         list(play("kuhn_poker", {"player_0": "uniform"}, [0]))
-    with pytest.raises(UnknownName, match="unknown agent 'unifrom'; did you mean 'uniform'"):
-        list(play("kuhn_poker", {"player": "unifrom"}, [0]))
+    with pytest.raises(UnknownName, match="unknown agent 'uniformm'; did you mean 'uniform'"):
+        list(play("kuhn_poker", {"player": "uniformm"}, [0]))
     with pytest.raises(ConfigError, match="takes no task"):
         list(play(Match("kuhn_poker", {"player": "uniform"}, task="1 + 1")))
 
