@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ludus.core.agent import Decision, Request, Uniform
 from ludus.core.errors import ConfigError, MissingExtra, TrainingError
@@ -38,10 +39,11 @@ WARM_UP = 10  # steps
 
 
 class Lessons(NamedTuple):
-    """Prompts, and beside each the replies that are legal there."""
+    """Prompts, beside each the replies that are legal there (of open ones, those seen), and how often it was asked."""
 
     prompts: tuple[Ids, ...]
     replies: tuple[tuple[Ids, ...], ...]
+    asked: tuple[int, ...]
 
 
 class Taught(NamedTuple):
@@ -50,7 +52,8 @@ class Taught(NamedTuple):
     Attributes:
         lessons: distinct prompts.
         loss: mean loss of a reply, in nats, over the last tenth of the steps.
-        floor: the least loss there can be: the mean logarithm of how many replies are legal.
+        floor: the least loss there can be: the mean logarithm of how many replies are legal (of open
+            ones, how many were seen).
     """
 
     lessons: int
@@ -58,13 +61,21 @@ class Taught(NamedTuple):
     floor: float
 
 
+class _Asked:
+    """A prompt as it was put: how often, and what may be replied."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.replies: dict[str, None] = {}
+
+
 class _Scribe(Uniform):
     """Plays at random, and writes down what it was asked and what may be replied."""
 
-    def __init__(self, model: CausalModel, prompter: Prompter) -> None:
+    def __init__(self, prompter: Prompter) -> None:
         super().__init__("scribe")
-        self.model, self.prompter = model, prompter
-        self.found: dict[Ids, dict[Ids, None]] = {}
+        self.prompter = prompter
+        self.found: dict[tuple[tuple[str, str], ...], _Asked] = {}
 
     def act(self, requests: Sequence[Request]) -> list[Decision]:
         decisions = super().act(requests)
@@ -75,24 +86,52 @@ class _Scribe(Uniform):
             moves: list[Any] = [decision.move]
             if isinstance(options, Choice):
                 moves = [int(move) for move in np.flatnonzero(options.legal)]
-            prompt = self.model.encode(self.prompter.messages(request))
-            replies = [self.model.encode_reply(write_move(move, options)) for move in moves]
-            self.found.setdefault(prompt, {}).update(dict.fromkeys(replies))
+            messages = self.prompter.messages(request)
+            mark = tuple((message["role"], message["content"]) for message in messages)
+            asked = self.found.setdefault(mark, _Asked())
+            asked.times += 1
+            asked.replies.update(dict.fromkeys(write_move(move, options) for move in moves))
         return decisions
 
 
-def lessons(
-    model: CausalModel, prompter: Prompter, games: Sequence[str | Game[Any]], episodes: int, seed: int
-) -> Lessons:
-    """What is asked, and may be replied, in `episodes` random games of each of `games`."""
-    scribe = _Scribe(model, prompter)
+def _listened(
+    prompter: Prompter, games: Sequence[str | Game[Any]], episodes: int, seed: int
+) -> dict[tuple[tuple[str, str], ...], _Asked]:
+    scribe = _Scribe(prompter)
     for game in games:
         rules = make(game) if isinstance(game, str) else game
         lineup = dict.fromkeys(rules.players, scribe)
         for episode in play([Match(rules, lineup, seed=seed + number) for number in range(episodes)]):
             if episode.end == "error":
                 raise ConfigError(f"{rules.id} cannot be taught, a random game of it failed: {episode.fault}")
-    return Lessons(tuple(scribe.found), tuple(tuple(replies) for replies in scribe.found.values()))
+    return scribe.found
+
+
+def lessons(
+    model: CausalModel, prompter: Prompter, games: Sequence[str | Game[Any]], episodes: int, seed: int
+) -> Lessons:
+    """What is asked, and may be replied, in `episodes` random games of each of `games`."""
+    prompts: list[Ids] = []
+    replies: list[tuple[Ids, ...]] = []
+    times: list[int] = []
+    for mark, asked in _listened(prompter, games, episodes, seed).items():
+        prompts.append(model.encode([{"role": role, "content": content} for role, content in mark]))
+        replies.append(tuple(model.encode_reply(reply) for reply in asked.replies))
+        times.append(asked.times)
+    return Lessons(tuple(prompts), tuple(replies), tuple(times))
+
+
+def texts(
+    games: Sequence[str | Game[Any]], *, episodes: int = 20, seed: int = 0, style: str = "compact"
+) -> list[str]:
+    """What is said in random games: the corpus for a vocabulary that makes long prompts short.
+
+    Example:
+        >>> sorted(texts(["matching_pennies"], episodes=1))[-1]
+        '[tails]'
+    """
+    found = _listened(Prompter(style), games, episodes, seed)
+    return [text for mark, asked in found.items() for text in (*(said for _, said in mark), *asked.replies)]
 
 
 def teach(
@@ -118,7 +157,7 @@ def teach(
         steps: of AdamW, with a short warm-up and a cosine decay to nothing.
         seed: decides the transcripts and the order of the lessons.
         episodes: random games played of each game.
-        batch: prompts a step; all of them if there are no more.
+        batch: prompts a step; all of them if there are no more, else drawn as often as they were asked.
         rate: the highest learning rate.
         style: of the prompts, "compact" or "full".
         memory: of the prompts, as in `Prompter`.
@@ -131,7 +170,8 @@ def teach(
     """
     model = CausalModel(path, device=device)
     found = lessons(model, Prompter(style, memory), games, episodes, seed)
-    losses = _fit(model, found, steps, batch, rate, np.random.default_rng(seed), show=show)
+    odds = _odds(found, batch)
+    losses = _fit(model, found, odds, steps, batch, rate, np.random.default_rng(seed), show=show)
     folder = Path(to or path)
     model.save(folder)
     longest = max(len(reply) for replies in found.replies for reply in replies)
@@ -143,13 +183,14 @@ def teach(
     )
     write_manner(folder, manner)
     last = losses[-max(1, steps // 10) :]
-    floor = float(np.mean([np.log(len(replies)) for replies in found.replies]))
+    floor = float(np.average([np.log(len(replies)) for replies in found.replies], weights=odds))
     return Taught(len(found.prompts), float(np.mean(last)), floor)
 
 
 def _fit(
     model: CausalModel,
     found: Lessons,
+    odds: NDArray[np.float64] | None,
     steps: int,
     batch: int,
     rate: float,
@@ -164,7 +205,7 @@ def _fit(
         for step in range(steps):
             for group in optimiser.param_groups:
                 group["lr"] = rate * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + np.cos(np.pi * step / steps))
-            loss = _loss(model, found, batch, rng)
+            loss = _loss(model, found, odds, batch, rng)
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"teaching: the loss is {loss.item()} at step {step}; a lower rate may help"
@@ -179,17 +220,39 @@ def _fit(
     return losses
 
 
-def _loss(model: CausalModel, found: Lessons, batch: int, rng: np.random.Generator) -> torch.Tensor:
-    """Mean over prompts and their replies of minus the log-probability of the reply."""
-    count = min(batch, len(found.prompts))
-    chosen = rng.choice(len(found.prompts), count, replace=False)
+def _odds(found: Lessons, batch: int) -> NDArray[np.float64] | None:
+    """How likely each prompt is to be drawn (prompts,); None where one batch holds them all."""
+    if len(found.prompts) <= batch:
+        return None
+    times = np.array(found.asked, np.float64)
+    shares: NDArray[np.float64] = times / times.sum()
+    return shares
+
+
+def _loss(
+    model: CausalModel,
+    found: Lessons,
+    odds: NDArray[np.float64] | None,
+    batch: int,
+    rng: np.random.Generator,
+) -> torch.Tensor:
+    """Mean over prompts and their replies of minus the log-probability of the reply.
+
+    A prompt that is drawn several times is read once and weighs as much as it was drawn.
+    """
+    times: NDArray[Any]
+    if odds is None:
+        chosen = rng.choice(len(found.prompts), len(found.prompts), replace=False)
+        times = np.ones(len(chosen))
+    else:
+        chosen, times = np.unique(rng.choice(len(odds), batch, p=odds), return_counts=True)
     pairs: list[tuple[int, Ids]] = []
     weights: list[float] = []
-    for index, prompt in enumerate(chosen.tolist()):
+    for index, (prompt, weight) in enumerate(zip(chosen.tolist(), times / times.sum(), strict=True)):
         replies = found.replies[prompt]
         some = rng.permutation(len(replies))[:REPLIES_AT_ONCE]
         pairs += [(index, replies[i]) for i in some]
-        weights += [1.0 / (len(some) * count)] * len(some)
+        weights += [float(weight) / len(some)] * len(some)
     scored = model.score([found.prompts[prompt] for prompt in chosen.tolist()], pairs)
     total: torch.Tensor = -(scored.logprobs.sum(1) * torch.tensor(weights, device=model.device)).sum()
     return total
