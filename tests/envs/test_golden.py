@@ -1,4 +1,4 @@
-"""One seeded random game of each finite game, as text: a change of rules or prose shows as a diff.
+"""One seeded random game of each game, as text: a change of rules or prose shows as a diff.
 
 To accept such a change, bump the game's `version` and run `python tests/envs/test_golden.py`.
 """
@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 import ludus
-from ludus.core.game import CHANCE
+from ludus.core.game import CHANCE, Choice
+from ludus.core.reading import write_move
 
 FOLDER = Path(__file__).parent / "golden"
-GAMES = {
+GAMES = {  # by the name of the file, which may say more than the game's
+    "code_as_task": {"executors": 1},
+    "code_as_task-menu": {"menu": True},
     "connect_four": {},
     "iterated_prisoners_dilemma": {"rounds": 3},
     "kuhn_poker": {},
@@ -20,14 +23,19 @@ GAMES = {
     "liars_dice": {"dice": 2},
     "matching_pennies": {},
     "nim": {"stones": [3, 4, 5]},
+    "propose_solve": {"solvers": 2},
+    "propose_solve-menu": {"solvers": 2, "menu": True},
     "rock_paper_scissors": {},
+    "simple_negotiation": {},
+    "sneaky_critic": {},
+    "sneaky_critic-menu": {"menu": True},
     "tic_tac_toe": {},
 }
 
 
 def transcript(name: str, seed: int = 3) -> str:
-    """Rules, every view, every move and every payoff of one random game."""
-    game, rng = ludus.make(name, **GAMES[name]), np.random.default_rng(seed)
+    """Rules, every view, every move and every payoff of one random game; open replies, crew's too, are samples."""
+    game, rng = ludus.make(name.partition("-")[0], **GAMES[name]), np.random.default_rng(seed)
     lines = [f"{game!r} version {game.version}, random play, seed {seed}", "", game.rules(game.seats[0])]
     state = game.start(rng)
     while turn := game.turn(state):
@@ -39,9 +47,13 @@ def transcript(name: str, seed: int = 3) -> str:
                 lines += ["", f"chance -> {moves[seat]} of {', '.join(map(str, outcomes))}"]
                 continue
             options = game.options(state, seat)
-            moves[seat] = int(rng.choice(np.flatnonzero(options.legal)))
             lines += ["", f"-- {seat}", game.view(state, seat).text]
-            lines += [f"options: {' '.join(options.allowed)}", f"[{options.names[moves[seat]]}]"]
+            if isinstance(options, Choice):
+                moves[seat] = int(rng.choice(np.flatnonzero(options.legal)))
+                lines += [f"options: {' '.join(options.allowed)}"]
+            else:
+                moves[seat] = game.sample(state, seat, rng)
+            lines += [write_move(moves[seat], options)]
         state = game.play(state, moves)
         if paid := game.payoff(state):
             lines += ["", "paid: " + ", ".join(f"{seat} {amount:+g}" for seat, amount in paid.items())]
