@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.agent import Agent
-from ludus.core.episode import Episode
-from ludus.core.errors import ConfigError, IllegalMove, MissingExtra
+from ludus.core.errors import ConfigError, MissingExtra
 from ludus.core.game import Game, Seat
 from ludus.core.match import Illegal
 from ludus.core.reading import write_move
@@ -29,10 +28,10 @@ try:
     from ludus.envs.doors.spaces import action_space, mask_of, observation, observation_space
 except ImportError as fault:
     raise MissingExtra("the Gymnasium door", "doors") from fault
-from ludus.envs.doors.host import Host, Hosted, fresh_seed, host
+from ludus.envs.doors.host import Door, Host, fresh_seed, host
 
 
-class Against(gymnasium.Env[dict[str, Any], Any]):
+class Against(Door, gymnasium.Env[dict[str, Any], Any]):
     """One seat of a game against agents.
 
     The observation is a dictionary (see `ludus.envs.doors.spaces`); learners that take arrays only drop the
@@ -80,7 +79,6 @@ class Against(gymnasium.Env[dict[str, Any], Any]):
         self._face = self.game.interface(self.seat)
         self.observation_space = observation_space(self._face)
         self.action_space = action_space(self._face, self._draw)
-        self._live: Hosted | None = None
         self._redeals = 0
 
     def reset(
@@ -121,21 +119,6 @@ class Against(gymnasium.Env[dict[str, Any], Any]):
         if mask is None:
             raise ConfigError(f"{self.game.id}: {self.seat} has free replies, which have no mask")
         return mask.astype(np.bool_)
-
-    def episode(self) -> Episode:
-        """The record of the present game, once it has ended."""
-        return self.live.episode()
-
-    @property
-    def live(self) -> Hosted:
-        """The present game.
-
-        Raises:
-            IllegalMove: there is none yet.
-        """
-        if self._live is None:
-            raise IllegalMove(f"{self.game.id}: call reset() first")
-        return self._live
 
     def _draw(self, rng: np.random.Generator) -> str | None:
         move = self._live.draw(self.seat, rng) if self._live is not None else None

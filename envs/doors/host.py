@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ludus.core.agent import Agent, Decision, Request
+from ludus.core.episode import Episode
 from ludus.core.errors import ConfigError, CrewError, IllegalMove, UnknownName
 from ludus.core.game import Choice, Forfeit, Game, Move, Options, Seat, View
 from ludus.core.match import Match
@@ -154,6 +155,32 @@ def understood(action: Any, options: Options) -> Decision:
     if isinstance(action, np.ndarray) and action.size == 1:
         action = action.reshape(())[()]
     return Decision(int(action) if isinstance(options, Choice) and action in options else action)
+
+
+class Door:
+    """What a door shows of the game behind it.
+
+    Attributes:
+        game: the rules.
+    """
+
+    game: Game[Any]
+    _live: Hosted | None = None
+
+    @property
+    def live(self) -> Hosted:
+        """The present game.
+
+        Raises:
+            IllegalMove: there is none yet.
+        """
+        if self._live is None:
+            raise IllegalMove(f"{self.game.id}: call reset() first")
+        return self._live
+
+    def episode(self) -> Episode:
+        """The record of the present game, once it has ended."""
+        return self.live.episode()
 
 
 @dataclass(frozen=True)

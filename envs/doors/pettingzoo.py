@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 
 from ludus.core.agent import Agent
-from ludus.core.episode import Episode
-from ludus.core.errors import ConfigError, ContractError, IllegalMove, MissingExtra
+from ludus.core.errors import ConfigError, ContractError, MissingExtra
 from ludus.core.game import CHANCE, Game, Seat
 from ludus.core.match import Illegal
 from ludus.core.reading import write_move
@@ -35,10 +34,10 @@ try:
     from ludus.envs.doors.spaces import action_space, interfaces, mask_of, observation, observation_space
 except ImportError as fault:
     raise MissingExtra("the PettingZoo door", "doors") from fault
-from ludus.envs.doors.host import Host, Hosted, fresh_seed, host
+from ludus.envs.doors.host import Door, Host, fresh_seed, host
 
 
-class _Door:
+class _Zoo(Door):
     """What both environments share: the host, the spaces, and the views of the present game."""
 
     metadata: dict[str, Any]
@@ -60,7 +59,6 @@ class _Door:
             s: action_space(f, self._draw(s)) for s, f in self._faces.items()
         }
         self._rng = np.random.default_rng()
-        self._live: Hosted | None = None
         self._redeals = 0
 
     def observation_space(self, agent: Seat) -> spaces.Space[Any]:
@@ -77,25 +75,10 @@ class _Door:
         """The prose of the rules, as this seat reads them."""
         return self.game.rules(agent)
 
-    def episode(self) -> Episode:
-        """The record of the present game, once it has ended."""
-        return self.live.episode()
-
     def close(self) -> None:
         """End the sessions of the crew."""
         if self._live is not None:
             self._live.close()
-
-    @property
-    def live(self) -> Hosted:
-        """The present game.
-
-        Raises:
-            IllegalMove: there is none yet.
-        """
-        if self._live is None:
-            raise IllegalMove(f"{self.game.id}: call reset() first")
-        return self._live
 
     def _deal(self, seed: int | None) -> None:
         self.close()
@@ -137,7 +120,7 @@ class _Door:
         return info if mask is None else {"action_mask": mask, **info}
 
 
-class AEC(_Door, AECEnv[Seat, Any, Any]):  # type: ignore[misc]
+class AEC(_Zoo, AECEnv[Seat, Any, Any]):  # type: ignore[misc]
     """A game as a PettingZoo AEC environment.
 
     Args:
@@ -196,7 +179,7 @@ class AEC(_Door, AECEnv[Seat, Any, Any]):  # type: ignore[misc]
         self.agent_selection = next(iter(live.open), self.agents[0])
 
 
-class Parallel(_Door, ParallelEnv[Seat, Any, Any]):  # type: ignore[misc]
+class Parallel(_Zoo, ParallelEnv[Seat, Any, Any]):  # type: ignore[misc]
     """A game in which all live players move every round, as a PettingZoo parallel environment.
 
     Args:

@@ -12,13 +12,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ludus.core.agent import Agent, Request
-from ludus.core.episode import Episode
 from ludus.core.errors import IllegalMove
 from ludus.core.game import Game, Options, Seat
 from ludus.core.match import Illegal
 from ludus.core.reading import instruction
 from ludus.core.registry import make
-from ludus.envs.doors.host import Hosted, host
+from ludus.envs.doors.host import Door, host
 
 Message: TypeAlias = dict[str, str]
 
@@ -44,7 +43,7 @@ class Turn:
         return self.messages[-1]["content"]
 
 
-class Conversation:
+class Conversation(Door):
     r"""A game of which one seat, or every player's, is played by replies in prose.
 
     Args:
@@ -89,7 +88,6 @@ class Conversation:
         self.host = host(made, outside, {**inside, **(crew or {})}, left, **settings)
         self.game = made
         self.redeals = 0
-        self._live: Hosted | None = None
         self._chats: dict[Seat, list[Message]] = {}
         self._shown: dict[Seat, Request] = {}
 
@@ -135,17 +133,6 @@ class Conversation:
         return self.turn
 
     @property
-    def live(self) -> Hosted:
-        """The present game.
-
-        Raises:
-            IllegalMove: there is none yet.
-        """
-        if self._live is None:
-            raise IllegalMove(f"{self.game.id}: call reset() first")
-        return self._live
-
-    @property
     def returns(self) -> dict[Seat, float]:
         """What every player has earned so far."""
         return {seat: self.live.table.returns[seat] for seat in self.game.players}
@@ -153,7 +140,3 @@ class Conversation:
     def account(self, seat: Seat) -> dict[str, Any]:
         """How the seat's last reply was read, and how the game ended: see the PettingZoo door's `info`."""
         return self.live.account(seat)
-
-    def episode(self) -> Episode:
-        """The record of the present game, once it has ended."""
-        return self.live.episode()
