@@ -48,6 +48,7 @@ class Request:
         state: the game's state, only where the seat is allowed to see it (search agents).
         sample: draws a legal reply from a generator, for agents that play free replies at random.
         complaint: why the last reply could not be used, when the same turn is asked again.
+        attempt: how many replies to this turn could not be used.
     """
 
     key: str
@@ -62,6 +63,7 @@ class Request:
     state: Any = None
     sample: Callable[[np.random.Generator], Move] | None = None
     complaint: str = ""
+    attempt: int = 0
 
     @property
     def information(self) -> str:

@@ -232,6 +232,7 @@ class Live:
             state=state if sees_state else None,
             sample=lambda rng: game.sample(state, seat, rng),
             complaint=complaint,
+            attempt=len(self.rejected.get(seat, ())),
         )
 
     def _rng(self, seat: Seat) -> np.random.Generator:
