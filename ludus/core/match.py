@@ -80,7 +80,8 @@ class Match:
         """The same match in names only, fit for a record."""
         params = {k: v for k, v in game.params.items() if k != "task"}
         names: dict[Seat, Agent | str] = {seat: agent.name for seat, agent in lineup.items()}
-        return dataclasses.replace(self, game=game.id, params=params, lineup=names)
+        task = game.params.get("task", self.task)
+        return dataclasses.replace(self, game=game.id, params=params, lineup=names, task=task)
 
 
 def seats_filled(game: Game[Any], lineup: Mapping[Seat, Any]) -> dict[Seat, Any]:

@@ -14,6 +14,7 @@ from ludus.core.errors import ForgedError, RecordError
 from ludus.core.game import CHANCE, Forfeit
 from ludus.core.match import Illegal, Match
 from ludus.core.play import play
+from ludus.core.registry import make
 from ludus.core.replay import replay
 from ludus.core.verify import verify
 
@@ -50,6 +51,19 @@ def test_replay_needs_nobody_and_finds_the_same(game: str) -> None:
                 earned[seat] += amount
         assert earned == dict(episode.returns)
         assert verify([again])[0].reached == "rules"
+
+
+def test_a_task_is_recorded_however_it_was_given() -> None:
+    lineup = {"solver": "uniform", "proposer": "uniform"}
+    for match in (
+        Match("propose_solve", lineup, params={"solvers": 1}, task="1 + 2"),
+        Match("propose_solve", lineup, params={"solvers": 1, "task": "1 + 2"}),
+        Match(make("propose_solve", solvers=1, task="1 + 2"), lineup),
+    ):
+        (episode,) = play(match)
+        assert (episode.match.params, episode.match.task) == ({"solvers": 1}, "1 + 2")
+        again = Episode.from_json(episode.to_json())
+        assert list(replay(again))[-1].state.problem == "1 + 2"
 
 
 def test_episodes_go_through_json_unchanged() -> None:
