@@ -19,6 +19,7 @@ from ludus.core.game import CHANCE, Choice, Game, Seat
 from ludus.core.registry import make, register_agent
 
 INFINITE = float("inf")
+NO_HORIZON = -1  # plies left, where the search looks to the end
 
 
 class Searcher:
@@ -115,7 +116,7 @@ class Minimax(Searcher):
         state, seat = self._state(request), request.seat
         sign = 1.0 if seat == self.game.players[0] else -1.0
         moves = self._moves(state, seat)
-        horizon = -1 if self.depth is None else max(self.depth, 1)
+        horizon = NO_HORIZON if self.depth is None else max(self.depth, 1)
         worth = np.array([sign * self._after(state, seat, m, horizon, -INFINITE, INFINITE) for m in moves])
         p = np.zeros(len(self.game.options(state, seat).names))  # type: ignore[union-attr]
         p[np.array(moves)[worth >= worth.max() - 1e-9]] = 1.0
@@ -125,7 +126,8 @@ class Minimax(Searcher):
         """What the first player earns by `move` and everything after it."""
         child = self.game.play(state, {seat: move})
         paid = float(self.game.payoff(child).get(self.game.players[0], 0.0))
-        return paid + self._worth(child, horizon - 1, alpha - paid, beta - paid)
+        left = horizon - (horizon > 0)  # without a horizon there is none to come nearer to
+        return paid + self._worth(child, left, alpha - paid, beta - paid)
 
     def _worth(self, state: Any, horizon: int, alpha: float, beta: float) -> float:
         """What the first player earns from here on, exact if between alpha and beta, else a bound."""

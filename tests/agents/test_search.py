@@ -28,6 +28,15 @@ def test_minimax_against_itself_draws_and_knows_it(solver):
     assert all(step.value == 0.0 for step in episode.steps)
 
 
+def test_exact_minimax_searches_a_position_once_whoever_comes_to_it():
+    agent = Minimax("tic_tac_toe")
+    list(play("tic_tac_toe", {"player": agent}, [3]))
+    assert len(agent._known) == len({position for position, _ in agent._known})
+    before = len(agent._known)
+    list(play("tic_tac_toe", {"player": agent}, [3]))
+    assert len(agent._known) == before
+
+
 def test_minimax_finds_the_winning_moves_of_nim():
     # Take one to three of the last stones: multiples of four are lost for the mover, and the one
     # winning move leaves a multiple of four. Whether taking the last wins or loses is asked of the rules.
