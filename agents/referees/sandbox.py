@@ -31,6 +31,7 @@ from ludus.core.errors import CrewError
 
 Stopped: TypeAlias = Literal["", "time", "output"]
 INSTALL = "apt-get install bubblewrap"
+_ALIKE = {"PYTHONHASHSEED": "0"}  # what a program needs to hash text alike each time
 
 # What starts in the box: it takes on the limits and the user it is told to, and becomes the program. The first
 # line of its input is our own, a Python literal: json would take longer to import than all the rest.
@@ -119,8 +120,18 @@ class Sandbox:
             stdin: what it can read from standard input.
 
         Raises:
-            CrewError: bubblewrap is missing, or cannot isolate on this machine.
+            CrewError: bubblewrap is missing, or cannot isolate on this machine; or the system has no
+                room for another process.
         """
+        try:
+            return self._run(source, stdin)
+        except OSError as fault:
+            raise CrewError(
+                f"the sandbox could not start a program ({fault}): the system lets this user have no more processes, "
+                "memory or open files (ulimit -a), so end some or let fewer programs run at a time"
+            ) from fault
+
+    def _run(self, source: str, stdin: str) -> Ran:
         if not self.trusted and (obstacle := why_not()):
             raise CrewError(obstacle)
         uid = 0 if self.trusted else _nobody()
@@ -187,17 +198,8 @@ def _walls(disk: int, fd: int) -> list[str]:
         command.append(str(where))
     command += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str(disk), "--tmpfs", "/tmp"]
     command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
-    command += [
-        "--setenv",
-        "PATH",
-        "/usr/bin:/bin",
-        "--setenv",
-        "HOME",
-        "/tmp",
-        "--setenv",
-        "LANG",
-        "C.UTF-8",
-    ]
+    for name, value in {**_ALIKE, "PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}.items():
+        command += ["--setenv", name, value]
     return [*command, "--seccomp", str(fd)] if fd else command
 
 
@@ -247,7 +249,7 @@ def _watch(command: list[str], stdin: IO[bytes], limits: Limits, *, fds: Iterabl
         stdin=stdin,
         stdout=pipe,
         stderr=pipe,
-        env={"PYTHONHASHSEED": "0"},
+        env=_ALIKE,
         pass_fds=tuple(fds),
         start_new_session=True,
     ) as process:

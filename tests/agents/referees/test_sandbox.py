@@ -173,6 +173,21 @@ def test_a_box_can_be_used_as_it_should() -> None:
     assert failed.code == 3
 
 
+@pytest.mark.bwrap
+def test_text_hashes_alike_in_every_box() -> None:
+    source = "print(hash('a'), list({'one', 'two', 'three', 'four'}))"
+    assert Sandbox().run(source).out == Sandbox().run(source).out == Sandbox(trusted=True).run(source).out
+
+
+def test_no_room_for_a_process_is_a_fault_of_the_crew(monkeypatch) -> None:
+    def refuse(*args, **kwargs):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(sandbox.subprocess, "Popen", refuse)
+    with pytest.raises(CrewError, match=r"temporarily unavailable.*ulimit -a.*fewer programs"):
+        Sandbox(trusted=True).run("print(1)")
+
+
 def test_refuses_without_bubblewrap(monkeypatch) -> None:
     monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
     sandbox.why_not.cache_clear()
