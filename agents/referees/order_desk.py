@@ -114,7 +114,8 @@ class OrderDesk:
     limits: Limits = field(default_factory=Limits)
     boxes: int = 2
     name: str = "order_desk"
-    deterministic: bool = False  # programs may look at the clock, or run into a limit
+    deterministic: bool = False  # programs may look at the clock or be stopped by it, and draw at random
+    agreement: float = 1.0  # the share of findings that must be found again where a record is verified
 
     def act(self, requests: Sequence[Request]) -> list[Decision]:
         with ThreadPoolExecutor(self.boxes) as pool:
@@ -195,12 +196,17 @@ def _report(ran: Ran, shape: Mapping[str, type]) -> dict[str, Any]:
 
 
 def _whole(line: str) -> Any:
-    """The JSON of a line, with finite numbers and whole characters: a program may have written the line itself."""
+    """The JSON of a line, with finite numbers and whole characters: a program may have written the line itself.
+
+    Raises:
+        ValueError: it is not JSON, or holds a number that is not finite, such as NaN or 1e400.
+    """
 
     def refuse(constant: str) -> float:
         raise ValueError(f"{constant} is no number")
 
-    text = json.dumps(json.loads(line, parse_constant=refuse), ensure_ascii=False)
+    report = json.loads(line, parse_constant=refuse)  # which is not asked about 1e400
+    text = json.dumps(report, ensure_ascii=False, allow_nan=False)
     return json.loads(text.encode(errors="replace"))
 
 

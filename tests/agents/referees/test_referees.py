@@ -94,7 +94,12 @@ def test_no_job_is_a_failure_of_machinery(name) -> None:
 def test_which_referees_may_be_asked_again() -> None:
     assert ludus.make_agent("arithmetic").deterministic
     assert ludus.make_agent("chain_executor").reproducible
-    assert not ludus.make_agent("order_desk").deterministic
+    desk = ludus.make_agent(
+        "order_desk"
+    )  # a program may read the clock: its findings are no proof of forgery
+    assert not desk.deterministic
+    assert not getattr(desk, "reproducible", False)
+    assert desk.agreement == 1.0
 
 
 # --------------------------------------------------------------------------------------- chains
@@ -194,6 +199,14 @@ def test_a_forged_report_is_only_calls() -> None:
         "without a report"
         in ran(f"import os; os.write(1, {json.dumps(forged)!r}.encode()); os._exit(0)")["fault"]
     )
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity"])
+def test_a_forged_report_holds_finite_numbers(number) -> None:
+    report = f'{{"calls": [["get", [{number}]]], "output": "", "fault": ""}}'
+    finding = ran(f"import os; os.write(1, {report!r}.encode() + bytes([10])); os._exit(0)")
+    assert finding["calls"] == []
+    assert "without a report" in finding["fault"]
 
 
 def test_judge() -> None:
