@@ -85,13 +85,18 @@ class Learner:
         )
         return chosen, credit
 
-    def learn(self, batch: Batch, *, last_good: str = "none yet") -> dict[str, float]:
+    def learn(self, batch: Batch, *, step: int, last_good: str = "none yet") -> dict[str, float]:
         """Update the policy; return metrics under CleanRL's names.
+
+        Args:
+            batch: what `prepare` made.
+            step: the run's step, from 1; the schedule follows it, also over steps in which others learned.
+            last_good: the newest checkpoint, for messages.
 
         Raises:
             TrainingError: a loss or gradient is not finite; the weights stay as they were before it.
         """
-        rate = self._rate()
+        rate = self._rate(step)
         sums: dict[str, float] = {}
         count = 0
         for _ in range(self.config.epochs):
@@ -150,9 +155,9 @@ class Learner:
             f"last good checkpoint: {last_good}"
         )
 
-    def _rate(self) -> float:
+    def _rate(self, step: int) -> float:
         config = self.config.optimiser
-        left = 1 - self.updates / self.steps if config.schedule == "linear" else 1.0
+        left = 1 - (step - 1) / self.steps if config.schedule == "linear" else 1.0
         rate = config.rate * max(left, 0.0)
         for group in self.optimiser.param_groups:
             group["lr"] = rate

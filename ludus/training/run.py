@@ -182,7 +182,7 @@ class Run:
         for learner, batch in batches:
             if batch is not None:
                 self.decisions += len(batch)
-                log = learner.learn(batch, last_good=self.store.last_good)
+                log = learner.learn(batch, step=step, last_good=self.store.last_good)
                 prefix = "" if len(self.learners) == 1 else f"{learner.name}/"
                 line |= {f"{prefix}{name}": number for name, number in log.items()}
         line["global_step"] = float(self.decisions)

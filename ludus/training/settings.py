@@ -83,7 +83,7 @@ class Optimiser:
     rate: Rate = 2.5e-4
     """Learning rate."""
     schedule: Literal["constant", "linear"] = "constant"
-    """Constant, or falling linearly to zero at the end of the run."""
+    """Constant, or falling linearly to zero at the end of the run, over the steps of all phases."""
     eps: Rate = 1e-5
     """Added to the root of the second moment (adam, adamw)."""
     decay: Rate = 0.0

@@ -41,7 +41,7 @@ def same(one, two, **close):
 
 
 def step(one, ledger):
-    return one.learn(one.prepare(ledger))
+    return one.learn(one.prepare(ledger), step=1)
 
 
 def test_micro_batches_change_nothing():
@@ -89,7 +89,7 @@ def test_what_is_not_finite_stops_before_it_reaches_the_weights(poison):
         batch.targets[3] = 1e30  # a finite value whose square is not
     before = weights(network)
     with pytest.raises(TrainingError, match=r"runs/x/checkpoints/step_00000007"):
-        one.learn(batch, last_good="runs/x/checkpoints/step_00000007")
+        one.learn(batch, step=1, last_good="runs/x/checkpoints/step_00000007")
     assert same(before, weights(network), rtol=0, atol=0)
 
 
@@ -130,11 +130,13 @@ def test_state_continues_bit_for_bit():
 
 def test_linear_rates_fall_to_zero():
     one = learner(optimiser=Optimiser(rate=1.0, schedule="linear"))
+    ledger = ledger_of(one.policy)
     rates = []
-    for updates in (0, 5, 10):
-        one.updates = updates
-        rates.append(one._rate())
-    assert rates == [1.0, 0.5, 0.0]
+    for number in (1, 6, 10):  # of ten; at the others somebody else learned
+        one.policy.version = 0
+        rates.append(one.learn(one.prepare(ledger), step=number)["charts/learning_rate"])
+    assert rates == pytest.approx([1.0, 0.5, 0.1])
+    assert [group["lr"] for group in one.optimiser.param_groups] == pytest.approx([0.1])
 
 
 def test_nothing_selected_is_no_batch():

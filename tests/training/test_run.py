@@ -181,6 +181,15 @@ def test_phases_alternate_and_learners_rest(whole):
     assert trained == {"first": 6, "second": 4}
 
 
+def test_learners_that_take_turns_follow_the_clock_of_the_run(tmp_path):
+    falling = [f"learners.{i}.optimiser.schedule='linear'" for i in (0, 1)]
+    folder = train(config_of("play", tmp_path, *falling, "learners.1.optimiser.rate=2.5e-4"), quiet=True)
+    rates = {
+        line["step"]: rate for line in lines(folder) for name, rate in line.items() if "learning_rate" in name
+    }
+    assert rates == pytest.approx({step: 2.5e-4 * (11 - step) / 10 for step in range(1, 11)})
+
+
 # --------------------------------------------------------------------------------- being killed
 def dies_before_a_step(monkeypatch, step):
     collect = Run._collect
