@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, cast
 
-from ludus.agents.language.prompts import Message, Prompter, split_thought
+from ludus.agents.language.prompts import Conversations, Message, Prompter, split_thought
 from ludus.core.agent import Decision, Failure, Request
 from ludus.core.errors import CrewError, MissingExtra
 from ludus.core.game import Forfeit, Seat, Text
@@ -77,16 +77,6 @@ class Limits:
             raise ValueError(f"times must be positive, attempts and concurrency at least one: {self}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """The last turn of a conversation: when it was asked, what was sent, and what came."""
-
-    past: int
-    complaint: str
-    messages: tuple[Message, ...]
-    reply: str
-
-
 @register_agent("openai")
 class Endpoint:
     """Asks a model over the chat interface of OpenAI, which most servers speak.
@@ -133,7 +123,7 @@ class Endpoint:
         except openai.OpenAIError as fault:
             raise CrewError(f"{self.name}: {fault}") from fault
         self.costs: dict[Seat, Cost] = {}
-        self._turns: dict[tuple[str, str], _Turn] = {}
+        self._turns: Conversations[tuple[Message, ...], str] = Conversations()
         self._out: dict[Future[Decision], Request] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(self.limits.concurrency, thread_name_prefix=self.name)
@@ -162,9 +152,7 @@ class Endpoint:
         return decisions
 
     def close(self, keys: Sequence[str]) -> None:
-        gone = set(keys)
-        with self._lock:
-            self._turns = {place: turn for place, turn in self._turns.items() if place[0] not in gone}
+        self._turns.close(keys)
 
     def fingerprint(self) -> str:
         mark = (
@@ -192,15 +180,12 @@ class Endpoint:
 
     def messages(self, request: Request) -> tuple[Message, ...]:
         """What is sent for a request; a conversation under way goes on with the replies as they came."""
-        with self._lock:
-            turn = self._turns.get((request.key, request.seat))
-        if turn is not None and self.prompter.converses(request):
-            if (turn.past, turn.complaint) == (len(request.past), request.complaint):
-                return turn.messages
-            if turn.past + (not request.complaint) == len(request.past):
-                said: Message = {"role": "assistant", "content": turn.reply}
-                return (*turn.messages, said, {"role": "user", "content": self.prompter.follow_up(request)})
-        return tuple(self.prompter.messages(request))
+
+        def go_on(messages: tuple[Message, ...], reply: str) -> tuple[Message, ...]:
+            said: Message = {"role": "assistant", "content": reply}
+            return (*messages, said, {"role": "user", "content": self.prompter.follow_up(request)})
+
+        return self._turns.prompt(request, lambda: tuple(self.prompter.messages(request)), go_on)
 
     # --------------------------------------------------------------------------- on a thread
     def _answer(self, request: Request, messages: tuple[Message, ...], seed: int | None) -> Decision:
@@ -212,9 +197,7 @@ class Endpoint:
         choice = answer.choices[0]
         raw = choice.message.content or ""
         if self.prompter.converses(request):
-            with self._lock:
-                turn = _Turn(len(request.past), request.complaint, messages, raw)
-                self._turns[request.key, request.seat] = turn
+            self._turns.keep(request, messages, raw)
         if choice.finish_reason == "content_filter":
             self._count(request.seat, failures=1)
             return Decision(

@@ -34,7 +34,7 @@ try:
 except ImportError as absent:
     raise MissingExtra("a local language model", "llm") from absent
 
-from ludus.agents.language.prompts import Prompter, split_thought
+from ludus.agents.language.prompts import Conversations, Prompter, split_thought
 
 T = TypeVar("T")
 SETTINGS = "ludus.json"  # beside the model: how it is to be prompted
@@ -56,16 +56,6 @@ class Manner:
     system: str = ""
     temperature: float = 1.0
     max_new_tokens: int = 256
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """The last turn of a conversation: when it was asked, what was fed, and what came."""
-
-    past: int
-    complaint: str
-    prompt: Ids
-    reply: Sampled
 
 
 @register_agent("language")
@@ -114,7 +104,7 @@ class LanguageModel:
 
     def forget(self) -> None:
         """Drop conversations under way, and everything that was worked out before."""
-        self._turns: dict[tuple[str, str], _Turn] = {}
+        self._turns: Conversations[Ids, Sampled] = Conversations()
         self._known: dict[Any, Any] = {}
         self._print: tuple[int, str] | None = None
 
@@ -124,33 +114,29 @@ class LanguageModel:
         replies = self.engine.sample(prompts, [r.rng for r in requests], self.manner.max_new_tokens)
         for request, prompt, reply in zip(requests, prompts, replies, strict=True):
             if self.prompter.converses(request):
-                place = (request.key, request.seat)
-                self._turns[place] = _Turn(len(request.past), request.complaint, prompt, reply)
+                self._turns.keep(request, prompt, reply)
         return [self._decide(*row) for row in zip(requests, prompts, replies, strict=True)]
 
     def close(self, keys: Sequence[str]) -> None:
-        gone = set(keys)
-        self._turns = {place: turn for place, turn in self._turns.items() if place[0] not in gone}
+        self._turns.close(keys)
 
     def prompt(self, request: Request) -> Ids:
         """The token ids that the model is fed for a request.
 
         A conversation under way goes on from the very tokens of its last turn.
         """
-        turn = self._turns.get((request.key, request.seat))
-        if turn is not None and self.prompter.converses(request):
-            if (turn.past, turn.complaint) == (len(request.past), request.complaint):
-                return turn.prompt  # the same turn, looked at again
-            if turn.past + (not request.complaint) == len(request.past):
-                text = self.prompter.follow_up(request)
-                more = self._kept((turn.reply.stopped, text), lambda: self._follow_up(text, turn))
-                return (*turn.prompt, *turn.reply.ids, *more)
-        messages = self.prompter.messages(request)
-        mark = tuple((message["role"], message["content"]) for message in messages)
-        return self._kept(mark, lambda: self.engine.encode(messages))
 
-    def _follow_up(self, text: str, turn: _Turn) -> Ids:
-        return self.engine.encode_follow_up(text, stopped=turn.reply.stopped)
+        def begin() -> Ids:
+            messages = self.prompter.messages(request)
+            mark = tuple((message["role"], message["content"]) for message in messages)
+            return self._kept(mark, lambda: self.engine.encode(messages))
+
+        def go_on(prompt: Ids, reply: Sampled) -> Ids:
+            text, stopped = self.prompter.follow_up(request), reply.stopped
+            more = self._kept((stopped, text), lambda: self.engine.encode_follow_up(text, stopped=stopped))
+            return (*prompt, *reply.ids, *more)
+
+        return self._turns.prompt(request, begin, go_on)
 
     def _kept(self, mark: Any, make: Callable[[], T]) -> T:
         """Texts and token ids that were seen before are not worked out again."""

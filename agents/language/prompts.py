@@ -7,15 +7,18 @@ few hundred thousand weights that have been taught one game's language.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 from ludus.core.agent import Request
 from ludus.core.errors import UnknownName
-from ludus.core.game import Choice, Forfeit, Form, Move, Options, View
+from ludus.core.game import Choice, Forfeit, Form, Move, Options, Seat, View
 from ludus.core.reading import instruction, write_move
 
 Message: TypeAlias = dict[Literal["role", "content"], str]
+Prompt = TypeVar("Prompt")
+Reply = TypeVar("Reply")
 STYLES = ("full", "compact")
 MEMORIES = ("auto", "turn", "conversation")
 THOUGHT = ("<think>", "</think>")
@@ -74,6 +77,60 @@ class Prompter:
         how = "" if options is None else instruction(options)
         parts = [request.rules if first else "", f"You are {request.seat}." if first else "", view.text, how]
         return "\n\n".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn(Generic[Prompt, Reply]):
+    """The last turn of a conversation: when it was asked, what was put, and what came."""
+
+    past: int
+    attempt: int
+    prompt: Prompt
+    reply: Reply
+
+
+class Conversations(Generic[Prompt, Reply]):
+    """The last turn of every conversation under way: so it goes on from what was said, word for word.
+
+    Threads may share it: every access is one operation of a dictionary.
+    """
+
+    def __init__(self) -> None:
+        self._turns: dict[tuple[str, Seat], _Turn[Prompt, Reply]] = {}
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def keep(self, request: Request, prompt: Prompt, reply: Reply) -> None:
+        """Remember what was put for a request and what came."""
+        turn = _Turn(len(request.past), request.attempt, prompt, reply)
+        self._turns[request.key, request.seat] = turn
+
+    def prompt(
+        self, request: Request, begin: Callable[[], Prompt], go_on: Callable[[Prompt, Reply], Prompt]
+    ) -> Prompt:
+        """The prompt for a request.
+
+        Args:
+            request: if it is the last one, looked at again, what was put then is put again.
+            begin: writes the whole prompt, where there is no last turn that this one follows.
+            go_on: adds to the prompt and the reply of the last turn.
+        """
+        turn = self._turns.get((request.key, request.seat))
+        if turn is None:
+            return begin()
+        now = (len(request.past), request.attempt)
+        if now == (turn.past, turn.attempt):
+            return turn.prompt
+        follows = now in ((turn.past, turn.attempt + 1), (turn.past + 1, 0))
+        return go_on(turn.prompt, turn.reply) if follows else begin()
+
+    def close(self, keys: Sequence[str]) -> None:
+        """Forget finished episodes."""
+        gone = set(keys)
+        for place in [*self._turns]:
+            if place[0] in gone:
+                self._turns.pop(place, None)
 
 
 def menu(options: Options) -> str:

@@ -244,6 +244,17 @@ def test_a_retry_converses():
         assert "names no move" in server.seen[1][1]["messages"][2]["content"]
 
 
+def test_every_retry_is_told_what_came_before_it():
+    with Server("[raise]", "[raise]", "[bet]") as server, server.agent(memory="conversation") as agent:
+        lineup = {"player_0": agent, "player_1": "first_legal"}
+        (episode,) = play("kuhn_poker", lineup, [0], illegal=Illegal("retry", times=2))
+        assert (episode.steps[0].move, episode.steps[0].rejected) == (1, ("[raise]", "[raise]"))
+        sent = [body["messages"] for _, body in server.seen]
+        assert [len(messages) for messages in sent] == [1, 3, 5]
+        assert sent[2][:3] == sent[1]
+        assert sent[2][3] == {"role": "assistant", "content": "[raise]"}
+
+
 def test_reasoning_is_a_note_and_a_seed_is_sent_when_asked():
     with Server("<think>a bluff</think>[bet]") as server, server.agent(seeded=True) as agent:
         decision = agent.act([ask()])[0]

@@ -246,6 +246,19 @@ def test_a_retry_is_shown_the_complaint(model):
     assert "names no move" in agent.engine.decode(prompts[1])
 
 
+def test_every_retry_is_told_what_came_before_it(model):
+    agent = saying(model, "[raise]", "[raise]", "[bet]", "[pass]")
+    agent.prompter = Prompter("compact", "conversation")
+    prompts, inner = [], agent.engine.sample
+    agent.engine.sample = lambda p, *rest: prompts.extend(p) or inner(p, *rest)
+    lineup = {"player_0": agent, "player_1": "first_legal"}
+    (episode,) = play("kuhn_poker", lineup, [0], illegal=Illegal("retry", times=2))
+    assert episode.steps[0].rejected == ("[raise]", "[raise]")
+    said = [agent.engine.tokenizer.decode(prompt) for prompt in prompts[:3]]
+    assert [text.count("[raise]<|end|>") for text in said] == [0, 1, 2]
+    assert said[2].startswith(said[1])
+
+
 def test_reasoning_is_kept_as_a_note(model, states):
     decision = saying(model, "<think>[pass]?</think>[bet]").act([states[0]])[0]
     assert (decision.move, decision.note) == (1, "[pass]?")
