@@ -16,8 +16,8 @@ from ludus.core.agent import Agent, Decision, Request
 from ludus.core.episode import Episode
 from ludus.core.errors import ConfigError, CrewError, IllegalMove, UnknownName
 from ludus.core.game import Choice, Forfeit, Game, Move, Options, Seat, View
+from ludus.core.live import Live, ask
 from ludus.core.match import Match
-from ludus.core.play import Live, ask
 from ludus.core.reading import read_reply
 from ludus.core.registry import make, seat_up
 from ludus.core.table import Pay
@@ -49,7 +49,7 @@ class Hosted(Live):
         super().__init__(match, game, agents)
         self.outside = outside
         self.open: dict[Seat, Request] = {}
-        self.earned: Pay = dict(self.early)
+        self.earned: Pay = dict(self.credit.early)
         self._run()
 
     def answer(self, seat: Seat, action: Any) -> None:
@@ -83,7 +83,7 @@ class Hosted(Live):
 
     def account(self, seat: Seat) -> dict[str, Any]:
         """How the seat's last reply was read, why it is asked again, what it forfeited by, how the game ended."""
-        step = self.steps[self.last[seat]][2] if seat in self.last else None
+        step = self.steps[self.credit.last[seat]][2] if seat in self.credit.last else None
         return {
             "read": step.read if step else "",
             "complaint": self.open[seat].complaint if seat in self.open else "",
@@ -91,28 +91,21 @@ class Hosted(Live):
             "end": self.table.end or "",
         }
 
-    def close(self) -> None:
-        """End the sessions of the agents inside; safe to call twice."""
-        for agent in {id(a): a for a in self.agents.values()}.values():
-            if hasattr(agent, "close"):
-                agent.close([self.key])
-
     def draw(self, seat: Seat, rng: np.random.Generator) -> Move | None:
         """A legal reply for a seat that owes one, drawn by the game's own `sample`; else None."""
         return self.game.sample(self.table.state, seat, rng) if seat in self.open else None
 
-    def _credit(self, paid: Pay) -> None:
-        super()._credit(paid)
+    def earn(self, paid: Pay) -> None:
+        super().earn(paid)
         for seat, amount in paid.items():
             self.earned[seat] = self.earned.get(seat, 0.0) + amount
 
     def _run(self) -> None:
         while self.table.end is None:
-            if len(self.steps) >= self.match.max_steps:
-                self.cut()
-                break
-            if not self._ask_inside():
+            self.limit()
+            if self.table.end is None and not self._ask_inside():
                 return
+        self.limit()
         self.open.clear()
         self.close()
         if self.table.end == "error":

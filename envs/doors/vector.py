@@ -33,7 +33,7 @@ from ludus.core.array_game import ArrayGame, Position
 from ludus.core.compiled import COMPILED, compiling, kernel, rows, spread
 from ludus.core.errors import ConfigError, IllegalMove, MissingExtra, UnknownName
 from ludus.core.game import Choice, Forfeit, Game, Seat
-from ludus.core.play import ask
+from ludus.core.live import ask
 from ludus.core.registry import make, make_agent, seat_up
 
 try:

@@ -67,6 +67,7 @@ class Episode:
         early: what a seat earned before its first decision.
         bootstrap: where cut, each seat's estimate of what was still to come.
         fault: what broke.
+        failed: the seat whose machinery it was.
         stream: sixteen hexadecimal digits of the seed's own stream: no other seed has them.
         game_fingerprint: hash of the rules and their parameters.
         agent_fingerprints: by seat, for agents that have one.
@@ -80,6 +81,7 @@ class Episode:
     early: Mapping[Seat, float] = field(default_factory=dict)
     bootstrap: Mapping[Seat, float] = field(default_factory=dict)
     fault: str = ""
+    failed: Seat = ""
     stream: str = ""
     game_fingerprint: str = ""
     agent_fingerprints: Mapping[Seat, str] = field(default_factory=dict)
@@ -110,7 +112,7 @@ class Episode:
             RecordError: the line is not an episode.
         """
         try:
-            return _episode_in(json.loads(line))
+            return _episode_in(json.loads(line, parse_constant=_refuse))
         except (KeyError, TypeError, ValueError, AttributeError) as fault:
             raise RecordError(f"not an episode: {fault!r}") from fault
 
@@ -152,7 +154,7 @@ def _episode_out(e: Episode) -> dict[str, Any]:
     out = {
         "format": FORMAT, "match": match, "end": e.end, "returns": dict(e.returns), "chance": list(e.chance),
         "game_fingerprint": e.game_fingerprint, "agent_fingerprints": dict(e.agent_fingerprints),
-        "early": dict(e.early), "bootstrap": dict(e.bootstrap), "fault": e.fault, "stream": e.stream,
+        "early": dict(e.early), "bootstrap": dict(e.bootstrap), "fault": e.fault, "failed": e.failed, "stream": e.stream,
         "steps": [_step_out(step) for step in e.steps],
     }  # fmt: skip
     return _pruned(out, keep=("format", "match", "end", "returns", "steps"))
@@ -165,6 +167,10 @@ def _step_out(s: Step) -> dict[str, Any]:
         "tokens": None if s.tokens is None else _tokens_out(s.tokens),
     }  # fmt: skip
     return _pruned(out, keep=("seat", "move", "digest", "reward", "read"))
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number that a record may hold")
 
 
 def _pruned(out: dict[str, Any], keep: tuple[str, ...]) -> dict[str, Any]:
@@ -241,6 +247,7 @@ def _episode_in(d: Mapping[str, Any]) -> Episode:
         early=d.get("early", {}),
         bootstrap=d.get("bootstrap", {}),
         fault=d.get("fault", ""),
+        failed=d.get("failed", ""),
         stream=d.get("stream", ""),
         game_fingerprint=d.get("game_fingerprint", ""),
         agent_fingerprints=d.get("agent_fingerprints", {}),

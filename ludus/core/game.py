@@ -235,6 +235,10 @@ class Game(ABC, Generic[S]):
         """Outcomes and their probabilities when `turn(state) == (CHANCE,)`."""
         raise NotImplementedError(f"{self.id} has no chance moves")
 
+    def cut(self, state: S) -> bool:
+        """Whether a game in which nobody moves any more was stopped by a limit, and did not end."""
+        return False
+
     def rules(self, seat: Seat) -> str:
         """The prose a player reads before its first move."""
         return _prose(type(self))

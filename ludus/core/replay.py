@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
+from ludus.core.agent import Reading
 from ludus.core.episode import Episode, Step
 from ludus.core.errors import ForgedError, IllegalMove, RecordError
 from ludus.core.game import CHANCE, Choice, Forfeit, Game, Move, Options, Seat, View
-from ludus.core.play import with_task
+from ludus.core.live import with_task
 from ludus.core.registry import make
-from ludus.core.table import Pay, Table, chance_stream, stream_mark
+from ludus.core.table import Credit, Pay, Table, chance_stream, stream_mark
 
 TOLERANCE = 1e-6  # of returns: sums of the same numbers in the same order
 
@@ -70,12 +71,14 @@ def replay(episode: Episode, game: Game[Any] | None = None) -> Iterator[Frame]:
 
 
 def _frames(episode: Episode, game: Game[Any], where: str) -> Iterator[Frame]:
+    if set(episode.match.lineup) != set(game.seats):
+        raise ForgedError(
+            "rules", f"{where}: the lineup seats {sorted(episode.match.lineup)}, not {list(game.seats)}"
+        )
     table = Table(game, episode.match.seed, iter(episode.chance))
-    returns = dict(table.returns)
-    dealt = 0
+    credit, dealt = Credit(table.opening), len(table.chance)
     yield Frame(game.start(chance_stream(episode.match.seed)))
-    yield from _deals(game, table, dealt, table.opening)
-    dealt = len(table.chance)
+    yield from _deals(table, 0, table.opening)
     for number, step in enumerate(episode.steps):
         at = f"{where}, step {number}"
         if step.seat not in table.waiting:
@@ -88,18 +91,22 @@ def _frames(episode: Episode, game: Game[Any], where: str) -> Iterator[Frame]:
                 "rules", f"{at}: {step.seat} saw {step.digest}, and the rules show {view.digest()}"
             )
         _check_move(episode, game, table, step, options, at)
+        credit.decide(step.seat)
         if step.penalty:
             table.returns[step.seat] += step.penalty
+            credit.pay({step.seat: step.penalty})
         paid = table.put(step.seat, step.move)
+        credit.pay(paid)
         yield Frame(
             table.state, step.seat, step.move, move_name(step.move, options), paid, view, options, step
         )
-        yield from _deals(game, table, dealt, {})
+        yield from _deals(table, dealt, {})
         dealt = len(table.chance)
-    _check_end(episode, table, where, returns)
+    _check_end(episode, table, where)
+    _check_credit(episode, credit, where)
 
 
-def _deals(game: Game[Any], table: Table, dealt: int, paid: Pay) -> Iterator[Frame]:
+def _deals(table: Table, dealt: int, paid: Pay) -> Iterator[Frame]:
     for outcome in table.chance[dealt:]:
         yield Frame(table.state, CHANCE, outcome, str(outcome), paid)
 
@@ -122,43 +129,63 @@ def _check_move(e: Episode, game: Game[Any], table: Table, step: Step, options: 
     if isinstance(step.move, Forfeit):
         if step.read != "forfeit" or step.seat in game.crew():
             raise ForgedError("rules", f"{at}: a forfeit of {step.seat} that was read as {step.read!r}")
-    elif step.move not in options:
-        raise ForgedError("rules", f"{at}: {step.seat} cannot play {step.move!r}")
+    elif step.read == "forfeit" or step.move not in options:
+        raise ForgedError("rules", f"{at}: {step.seat} cannot play {step.move!r}, read as {step.read!r}")
+    _check_reading(e, step, at)
     due = -e.match.illegal.penalty if step.read == "skip" else 0.0
-    if step.penalty != due:
+    if not step.penalty == due:
         raise ForgedError("rules", f"{at}: a penalty of {step.penalty}, and the match takes {due}")
     if step.read == "skip" and step.move != game.skip(table.state, step.seat):
         raise ForgedError("rules", f"{at}: {step.move!r} is not the move that passes")
-    if len(step.rejected) > e.match.illegal.times:
+
+
+def _check_reading(e: Episode, step: Step, at: str) -> None:
+    """How a move was read must be a way that the match knows."""
+    if step.read not in get_args(Reading):
+        raise ForgedError("rules", f"{at}: no move is read as {step.read!r}")
+    policies = {"skip": "skip", "fallback": "random", "retry": "retry"}
+    if policies.get(step.read, e.match.illegal.policy) != e.match.illegal.policy:
         raise ForgedError(
-            "rules", f"{at}: {len(step.rejected)} retries, and the match allows {e.match.illegal.times}"
+            "rules", f"{at}: read as {step.read!r} in a match of policy {e.match.illegal.policy!r}"
+        )
+    if len(step.rejected) > e.match.illegal.times or (step.read == "retry") > bool(step.rejected):
+        raise ForgedError(
+            "rules",
+            f"{at}: read as {step.read!r} after {len(step.rejected)} retries; the match allows {e.match.illegal.times}",
         )
 
 
-def _check_end(e: Episode, table: Table, where: str, returns: Pay) -> None:
+def _check_end(e: Episode, table: Table, where: str) -> None:
     if len(table.chance) != len(e.chance):
         raise ForgedError(
             "rules", f"{where}: {len(e.chance)} chance outcomes, and the game drew {len(table.chance)}"
         )
     if e.end == "error":
-        if e.returns:
-            raise ForgedError("rules", f"{where}: an episode that ended in an error pays nobody")
+        if e.returns or not e.fault or e.failed not in table.waiting:
+            raise ForgedError(
+                "rules", f"{where}: an episode in error names a seat that owed a move, and pays nobody"
+            )
         return
-    if e.end == "cut":
-        if table.end is not None or len(e.steps) < e.match.max_steps:
+    if e.end == "cut" and table.end is None:
+        if len(e.steps) < e.match.max_steps:
             raise ForgedError("rules", f"{where}: cut after {len(e.steps)} of {e.match.max_steps} steps")
     elif table.end != e.end:
         raise ForgedError("rules", f"{where}: the record ends {e.end!r}, the game {table.end or 'goes on'!r}")
-    if set(e.returns) != set(returns) or any(
-        abs(table.returns[s] - r) > TOLERANCE for s, r in e.returns.items()
-    ):
+    if not _same(e.returns, table.returns):
         raise ForgedError("rules", f"{where}: returns {dict(e.returns)}, and the game pays {table.returns}")
-    _check_rewards(e, where)
 
 
-def _check_rewards(e: Episode, where: str) -> None:
-    """Rewards of steps, and what came before them, must add up to the returns."""
-    for seat, due in e.returns.items():
-        earned = e.early.get(seat, 0.0) + sum(step.reward for step in e.of(seat))
-        if abs(earned - due) > TOLERANCE:
-            raise ForgedError("rules", f"{where}: the steps of {seat} earn {earned}, and its return is {due}")
+def _check_credit(e: Episode, credit: Credit, where: str) -> None:
+    """Every reward, and what came before the first decision, must be what the game paid there."""
+    if not _same(e.early, {seat: amount for seat, amount in credit.early.items() if amount}):
+        raise ForgedError("rules", f"{where}: {dict(e.early)} earned early, and the game pays {credit.early}")
+    for number, (step, due) in enumerate(zip(e.steps, credit.rewards, strict=True)):
+        if not abs(step.reward - due) <= TOLERANCE:
+            raise ForgedError(
+                "rules", f"{where}, step {number}: a reward of {step.reward}, and the game pays {due}"
+            )
+
+
+def _same(told: Mapping[Seat, float], paid: Mapping[Seat, float]) -> bool:
+    """Equal up to rounding; a NaN equals nothing."""
+    return set(told) == set(paid) and all(abs(told[s] - paid[s]) <= TOLERANCE for s in paid)

@@ -116,7 +116,7 @@ class Table:
             self._pay(self.game.payoff(self.state), paid)
             self._turn = self.game.turn(self.state)
         if not self._turn:
-            self.end = "over"
+            self.end = "cut" if self.game.cut(self.state) else "over"
 
     def _outcome(self) -> int:
         outcomes, odds = zip(*self.game.chance(self.state), strict=True)
@@ -133,6 +133,33 @@ class Table:
         for seat, amount in payoff.items():
             self.returns[seat] = self.returns.get(seat, 0.0) + float(amount)
             paid[seat] = paid.get(seat, 0.0) + float(amount)
+
+
+class Credit:
+    """What each decision earned: pay belongs to its seat's last decision, or came before its first.
+
+    Attributes:
+        rewards: what each decision has earned so far, in the order of `decide`.
+        early: what seats earned before their first decision.
+    """
+
+    def __init__(self, opening: Pay) -> None:
+        self.rewards: list[float] = []
+        self.early: Pay = dict(opening)
+        self.last: dict[Seat, int] = {}
+
+    def decide(self, seat: Seat) -> None:
+        """A seat has decided."""
+        self.last[seat] = len(self.rewards)
+        self.rewards.append(0.0)
+
+    def pay(self, paid: Pay) -> None:
+        """Book what every seat has earned."""
+        for seat, amount in paid.items():
+            if seat in self.last:
+                self.rewards[self.last[seat]] += amount
+            else:
+                self.early[seat] = self.early.get(seat, 0.0) + amount
 
 
 def draw(rng: np.random.Generator, odds: tuple[float, ...]) -> int:

@@ -1,0 +1,228 @@
+"""One match in progress: who is asked what, and how replies are settled. The loop and the doors share it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from ludus.core.agent import Agent, Decision, Failure, Reading, Request
+from ludus.core.episode import Episode, Step
+from ludus.core.errors import ConfigError, ContractError, CrewError
+from ludus.core.game import JSON, Choice, Forfeit, Game, Move, Seat, Text
+from ludus.core.match import Match
+from ludus.core.table import Credit, Pay, Table, seat_stream, stream_mark
+
+_KEYS = itertools.count()
+#: What is machinery breaking; anything else that an agent raises is a bug of its own.
+MACHINERY = (CrewError, OSError, RuntimeError, MemoryError)
+
+
+def broken(fault: BaseException) -> Failure:
+    """What a fault of machinery makes of the seats that were waiting for it."""
+    return Failure(str(fault) if isinstance(fault, CrewError) else f"{type(fault).__name__}: {fault}")
+
+
+def ask(agent: Agent, requests: list[Request]) -> Sequence[Decision]:
+    """An agent's decisions; failures where its machinery breaks. Other errors are bugs, and are raised."""
+    try:
+        decisions = agent.act(requests)
+    except MACHINERY as fault:  # nobody knows which request it was: every one of them failed
+        return [Decision(broken(fault))] * len(requests)
+    if len(decisions) != len(requests):
+        raise ContractError(f"{agent.name} answered {len(requests)} requests with {len(decisions)} decisions")
+    return decisions
+
+
+class Live:
+    """One match in progress: its table, its steps so far, and who has been asked."""
+
+    def __init__(self, match: Match, game: Game[Any], agents: dict[Seat, Agent]) -> None:
+        self.match, self.game, self.agents = match, game, agents
+        self.key = str(next(_KEYS))
+        self.crew = game.crew()
+        self.table = Table(game, match.seed)
+        self.steps: list[tuple[int, int, Step]] = []  # (round, seat index, step)
+        self.round = 0
+        self.credit = Credit(self.table.opening)
+        self.past: dict[Seat, list[tuple[Any, Move]]] = {seat: [] for seat in game.seats}
+        self.asked: set[Seat] = set()
+        self.rejected: dict[Seat, list[str]] = {}
+        self.fault = ""
+        self.failed: Seat = ""
+        self.bootstrap: dict[Seat, float] = {}
+        self._rngs: dict[Seat, np.random.Generator] = {}
+
+    def requests(self) -> Iterator[Request]:
+        """Requests to the seats that owe a move and have not been asked."""
+        for seat in self.table.waiting:
+            if seat not in self.asked:
+                self.asked.add(seat)
+                yield self._request(seat)
+
+    def _request(self, seat: Seat, complaint: str = "") -> Request:
+        game, state = self.game, self.table.state
+        sees_state = game.perfect_information or seat in self.match.privileged
+        return Request(
+            key=self.key,
+            game=game.id,
+            seat=seat,
+            view=game.view(state, seat),
+            options=game.options(state, seat) if seat in game.turn(state) else game.interface(seat).options,
+            past=tuple(self.past[seat]),
+            rng=self._rng(seat),
+            rules=game.rules(seat),
+            complete=game.view_is_complete,
+            state=state if sees_state else None,
+            sample=lambda rng: game.sample(state, seat, rng),
+            complaint=complaint,
+            attempt=len(self.rejected.get(seat, ())),
+        )
+
+    def _rng(self, seat: Seat) -> np.random.Generator:
+        if seat not in self._rngs:
+            self._rngs[seat] = seat_stream(self.match.seed, self.match.sample, self.game.seats.index(seat))
+        return self._rngs[seat]
+
+    def take(self, request: Request, decision: Decision) -> Request | None:
+        """Settle one decision; return a new request if the same turn is asked again."""
+        seat = request.seat
+        move, read = decision.move, decision.read
+        if isinstance(move, Failure):
+            if seat in self.crew or self.match.failed == "void":
+                self._void(seat, move.reason)
+                return None
+            move, read = Forfeit(f"failed: {move.reason}"), "forfeit"
+        if (
+            isinstance(request.options, Text)
+            and isinstance(move, str)
+            and len(move) > request.options.max_chars
+        ):
+            move, read = move[: request.options.max_chars], "truncated"
+        penalty = 0.0
+        if move not in request.options:
+            why = move.reason if isinstance(move, Forfeit) else f"{move!r} is not among the options"
+            if seat in self.crew:
+                self._void(seat, f"finding refused: {why}")
+                return None
+            if read != "forfeit" and len(self.rejected.get(seat, ())) < self.match.illegal.times:
+                self.rejected.setdefault(seat, []).append(str(move) if decision.raw is None else decision.raw)
+                return self._request(seat, complaint=why)
+            move, read, penalty = self._unusable(request, move, why)
+        elif self.rejected.get(seat):
+            read = "retry"
+        self._lay(request, dataclasses.replace(decision, move=move, read=read), penalty)
+        return None
+
+    def _unusable(self, request: Request, move: Move, why: str) -> tuple[Move, Reading, float]:
+        illegal = self.match.illegal
+        if illegal.policy == "skip":
+            return self.game.skip(self.table.state, request.seat), "skip", -illegal.penalty
+        if illegal.policy == "random":
+            return self.game.sample(self.table.state, request.seat, request.rng), "fallback", 0.0
+        return (move if isinstance(move, Forfeit) else Forfeit(why)), "forfeit", 0.0
+
+    def _lay(self, request: Request, decision: Decision, penalty: float) -> None:
+        seat, move = request.seat, cast("Move", decision.move)
+        if isinstance(request.options, Choice) and not isinstance(move, Forfeit):
+            move = int(cast("int", move))
+        step = Step(
+            seat=seat, move=move, digest=request.view.digest(), read=decision.read, raw=decision.raw,
+            rejected=tuple(self.rejected.pop(seat, ())), penalty=penalty, tokens=decision.tokens,
+            value=decision.value, note=decision.note, view=request.view, options=request.options,
+        )  # fmt: skip
+        self.asked.discard(seat)
+        self.credit.decide(seat)
+        self.steps.append((self.round, self.game.seats.index(seat), step))
+        self.past[seat].append((request.view, move))
+        if penalty:
+            self.table.returns[seat] += penalty
+            self.earn({seat: penalty})
+        self.earn(self.table.put(seat, move))
+        self.round += not self.table.laid
+
+    def earn(self, paid: Pay) -> None:
+        """Book what a step has paid."""
+        self.credit.pay(paid)
+
+    def _void(self, seat: Seat, why: str) -> None:
+        self.failed, self.fault = seat, f"{seat} ({self.agents[seat].name}): {why}"
+        self.table.stop("error")
+
+    def limit(self) -> None:
+        """Cut a game that has gone on for as long as the match allows; note what a cut game was still worth."""
+        if self.table.end is None and len(self.steps) >= self.match.max_steps:
+            self.table.stop("cut")
+        if self.table.end == "cut" and not self.bootstrap:
+            self.bootstrap = {
+                seat: float(agent.value([self._request(seat)])[0])
+                for seat, agent in self.agents.items()
+                if seat not in self.crew and hasattr(agent, "value")
+            }
+
+    def close(self) -> None:
+        """End the sessions of the agents; safe to call twice."""
+        for agent in {id(a): a for a in self.agents.values()}.values():
+            if hasattr(agent, "close"):
+                agent.close([self.key])
+
+    def _recorded(self) -> tuple[list[Step], Pay]:
+        """The steps with what they earned, in an order that does not depend on who answered first."""
+        if self.game.independent:
+            return in_waves(self.game, self.match.seed, self.table, [step for _, _, step in self.steps])
+        paid = [
+            (order, index, dataclasses.replace(step, reward=reward))
+            for (order, index, step), reward in zip(self.steps, self.credit.rewards, strict=True)
+        ]
+        return [step for _, _, step in sorted(paid, key=lambda entry: entry[:2])], self.credit.early
+
+    def episode(self) -> Episode:
+        """The record."""
+        table = self.table
+        end = table.end or "error"
+        prints = {s: a.fingerprint() for s, a in self.agents.items() if hasattr(a, "fingerprint")}
+        steps, early = self._recorded()
+        return Episode(
+            match=self.match.named(self.game, self.agents),
+            steps=tuple(steps),
+            chance=tuple(table.chance),
+            returns=dict(table.returns) if end != "error" else {},
+            end=end,
+            early={seat: amount for seat, amount in early.items() if amount},
+            bootstrap=self.bootstrap,
+            fault=self.fault,
+            failed=self.failed,
+            stream=stream_mark(self.match.seed),
+            game_fingerprint=self.game.fingerprint(),
+            agent_fingerprints=prints,
+        )
+
+
+def in_waves(game: Game[Any], seed: int, played: Table, steps: Sequence[Step]) -> tuple[list[Step], Pay]:
+    """Steps of seats that did not wait for each other, in the order of a game where they do, and early pay."""
+    left = {seat: [step for step in reversed(steps) if step.seat == seat] for seat in game.seats}
+    table, ordered = Table(game, seed, iter(played.chance)), list[Step]()
+    credit = Credit(table.opening)
+    while wave := [seat for seat in table.waiting if left[seat]]:
+        for seat in wave:
+            ordered.append(left[seat].pop())
+            credit.decide(seat)
+            credit.pay({seat: ordered[-1].penalty})
+            credit.pay(table.put(seat, ordered[-1].move))
+    rewards = zip(ordered, credit.rewards, strict=True)
+    return [dataclasses.replace(step, reward=reward) for step, reward in rewards], credit.early
+
+
+def with_task(game: Game[Any], task: JSON) -> Game[Any]:
+    """The same game, given a problem.
+
+    Raises:
+        ConfigError: the game takes no problem.
+    """
+    try:
+        return type(game)(**{**game.params, "task": task})
+    except TypeError as fault:
+        raise ConfigError(f"{game.id} takes no task, and the match gives {task!r}: {fault}") from fault
