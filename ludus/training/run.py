@@ -25,12 +25,13 @@ import numpy as np
 import torch
 
 from ludus.core.episode import Episode
-from ludus.core.errors import ConfigError, TrainingError, UnknownName
+from ludus.core.errors import ConfigError, ContractError, TrainingError, UnknownName
 from ludus.core.exact import nash_conv
 from ludus.core.ledger import Ledger
 from ludus.core.match import seats_filled
 from ludus.core.policy import Policy
 from ludus.core.registry import Registry, make
+from ludus.core.tables import tabulate
 from ludus.training.collect import ArrayCollector, Tally
 from ludus.training.configuration import differences, dump, stored
 from ludus.training.credit import ESTIMATORS
@@ -131,6 +132,22 @@ class Run:
                     raise UnknownName("learner of a phase", name, self.learners)
         for learner in self.config.learners:
             _check_learner(learner, arrays=self.config.collect.by == "arrays")
+        self._check_evaluate()
+
+    def _check_evaluate(self) -> None:
+        """Refuse measures that could not be taken."""
+        config = self.config.evaluate
+        for name in config.policies:
+            if name not in self.policies:
+                raise UnknownName("policy to be evaluated", name, self.policies)
+        if not config.every:
+            return
+        try:
+            tabulate(self.game)
+        except (ContractError, ValueError) as fault:
+            raise ConfigError(
+                f"evaluate.every = {config.every}: {self.game.id} cannot be measured exactly ({fault}); set it to 0"
+            ) from fault
 
     # -------------------------------------------------------------------------------- the loop
     def go(self, *, quiet: bool = False) -> Path:
@@ -144,7 +161,8 @@ class Run:
                 line = self._step(step)
                 self.seconds = time.monotonic() - began
                 line |= {"time/seconds": self.seconds, "charts/SPS": self.decisions / max(self.seconds, 1e-9)}
-                if step % self.config.log_every == 0 or step == self.config.steps:
+                measured = any(name.startswith("eval/") for name in line)
+                if step % self.config.log_every == 0 or step == self.config.steps or measured:
                     metrics.write(step, line)
                 display.show(step, line)
                 every = self.config.checkpoint_every

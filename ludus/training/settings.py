@@ -261,7 +261,7 @@ class RunConfig:
     keep_episodes: Count = 0
     """How many of the first and of the last training episodes are written down."""
     log_every: Number = 1
-    """Steps between lines of metrics."""
+    """Steps between lines of metrics; steps that measure, and the last, have one too."""
     tensorboard: bool = True
     """Write TensorBoard files."""
     wandb: Wandb = Wandb()

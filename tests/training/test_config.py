@@ -1,6 +1,7 @@
 """Configurations: what is read, what is refused, what is written down."""
 
 import dataclasses
+import functools
 import tomllib
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from ludus.config import TABLES, explain, field_help, load
 from ludus.core.errors import ConfigError, UnknownName
+from ludus.training import run as run_module
 from ludus.training.configuration import differences, dump, merged, parse, stored, tables, toml
 from ludus.training.recipes import PRESETS
 from ludus.training.run import Run
@@ -123,6 +125,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path, small):
         ("learners.0.estimator.trase=1", "did you mean 'trace'"),
         ("learners.0.objective.loss=clippy", "did you mean 'clip'"),
         ("phases.0.learners=['man']", "did you mean 'main'"),
+        ("evaluate.policies=['mian']", "did you mean 'main'"),
         ("policies.main.name=netwrk", "did you mean 'network'"),
         ("game.name=kuhn_pokr", "did you mean 'kuhn_poker'"),
     ],
@@ -135,6 +138,13 @@ def test_unknown_names_are_refused_before_the_first_step(small, tmp_path, overri
 def test_arrays_are_cut_so_whole_episodes_cannot_be_compared(small, tmp_path):
     with pytest.raises(ConfigError, match="by = 'play'"):
         Run(load(small, ["collect.by=arrays", "learners.0.estimator=group_mean", f"root={tmp_path}"]))
+
+
+def test_what_cannot_be_tabulated_is_not_measured(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "tabulate", functools.partial(run_module.tabulate, limit=10))
+    with pytest.raises(ConfigError, match=r"evaluate.every = 5: kuhn_poker .* more than 10 .* set it to 0"):
+        Run(load(small, ["evaluate.every=5", f"root={tmp_path}"]))
+    Run(load(small, ["name=unmeasured", f"root={tmp_path}"]))
 
 
 def test_differences_are_named(small):

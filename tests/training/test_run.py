@@ -322,6 +322,13 @@ def test_tensorboard_gets_the_same_numbers(tmp_path):
     )
 
 
+def test_no_measure_is_thrown_away_between_lines(tmp_path):
+    config = config_of("arrays", tmp_path, "log_every=4", "evaluate.every=3", "phases.0.steps=7")
+    read = lines(train(config, quiet=True))
+    assert [line["step"] for line in read] == [0, 3, 4, 6, 7]
+    assert [line["step"] for line in read if "eval/nash_conv/main" in line] == [0, 3, 6, 7]
+
+
 def test_a_recipe_takes_over(tmp_path):
     path = tmp_path / "play.toml"
     path.write_text(PLAY.replace("cycles = 2", 'recipe = "os.path:nothing"'))
