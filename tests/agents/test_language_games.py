@@ -140,8 +140,8 @@ def test_code_as_task(tmp_path, monkeypatch) -> None:
 @pytest.mark.bwrap
 def test_a_tiny_challenger_sets_tasks_that_survive_the_filters(tmp_path, monkeypatch) -> None:
     game = DESK(explorations=1, turns=2)
-    model = taught(tmp_path, [game], vocabulary=900, steps=300, episodes=40, heard=12, batch=8, rate=4e-3)
-    seen = played(game, model, 40)
+    model = taught(tmp_path, [game], vocabulary=900, steps=400, episodes=60, heard=12, batch=8, rate=4e-3)
+    seen = played(game, model, 100)
     states = replayed(seen, model, monkeypatch)
     accepted = [state for state in states if state.refused == ""]
     print(f"code_as_task: {legal(game, seen):.3f} legal, {len(accepted)} of {len(seen)} tasks accepted")
