@@ -133,8 +133,14 @@ class FromPettingZoo(Game[Played]):
     def payoff(self, state: Played) -> Mapping[Seat, float]:
         return dict(state.paid)
 
+    def cut(self, state: Played) -> bool:
+        """Whether the environment stopped some agent by truncation; one that it also terminated has ended."""
+        env = self._at(state).env
+        return any(cut and not env.terminations[agent] for agent, cut in env.truncations.items())
+
     def out(self, state: Played, seat: Seat) -> bool:
-        return seat in self._at(state).seen
+        tip = self._at(state)
+        return seat in tip.seen or bool(tip.env.terminations.get(seat))
 
     def interface(self, seat: Seat) -> Interface:
         return self._faces[seat]

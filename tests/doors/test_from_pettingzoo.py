@@ -10,6 +10,7 @@ from pettingzoo import AECEnv
 
 import ludus
 from ludus.core.errors import ConfigError, IllegalMove, MissingExtra
+from ludus.core.ledger import Ledger
 from ludus.envs.doors import from_pettingzoo as module
 from ludus.envs.doors.from_pettingzoo import FromPettingZoo, Played, from_pettingzoo
 from ludus.envs.doors.gymnasium import Against
@@ -207,6 +208,78 @@ def test_agents_that_leave_early_and_masks_in_info():
         earned[seat] += reward
         env.step(None if terminated or truncated else 2)
     assert earned == {"a_0": 3.0, "b_0": 3.5, "c_0": 4.0}
+
+
+class Stopping(AECEnv):
+    """Two agents take turns; after four moves the environment stops them, each in the way it is told."""
+
+    def __init__(self, ways=("truncated", "truncated")):
+        self.metadata = {"name": "stopping_v0"}
+        self.possible_agents, self._ways = ["a_0", "b_0"], ways
+
+    def observation_space(self, agent):
+        return gymnasium.spaces.Box(0, 9, (1,), np.float32)
+
+    def action_space(self, agent):
+        return gymnasium.spaces.Discrete(2)
+
+    def observe(self, agent):
+        return np.array([self.count], np.float32)
+
+    def reset(self, seed=None, options=None):
+        self.agents, self.count, self.agent_selection = list(self.possible_agents), 0, "a_0"
+        self.rewards, self._cumulative_rewards = dict.fromkeys(self.agents, 0), dict.fromkeys(self.agents, 0)
+        self.terminations = dict.fromkeys(self.agents, False)
+        self.truncations = dict.fromkeys(self.agents, False)
+        self.infos = {agent: {} for agent in self.agents}
+
+    def step(self, action):
+        agent = self.agent_selection
+        if self.terminations[agent] or self.truncations[agent]:
+            self._was_dead_step(action)
+            return
+        self.count += 1
+        self.agent_selection = self.possible_agents[self.count % 2]
+        for stopped, way in zip(self.agents, self._ways if self.count == 4 else (), strict=False):
+            self.truncations[stopped], self.terminations[stopped] = "truncated" in way, "terminated" in way
+
+
+class Hopeful(ludus.core.agent.Uniform):
+    def value(self, requests):
+        return np.array([10.0 + float(request.view.features[0]) for request in requests])
+
+
+@pytest.mark.parametrize(
+    ("ways", "end", "bootstrap"),
+    [
+        (("truncated", "truncated"), "cut", {"a_0": 14.0, "b_0": 14.0}),
+        (("terminated", "terminated"), "over", {}),
+        (("truncated and terminated", "terminated"), "over", {}),
+    ],
+)
+def test_what_an_environment_truncates_is_cut_and_not_over(ways, end, bootstrap):
+    game = from_pettingzoo(Stopping, kwargs={"ways": ways})
+    (episode,) = ludus.play(game, dict.fromkeys(game.seats, Hopeful()), [0])
+    assert (len(episode.steps), episode.end, dict(episode.bootstrap)) == (4, end, bootstrap)
+    assert list(ludus.replay(episode, game))
+    following = Ledger.of([episode]).next_values
+    assert following[-1] == bootstrap.get("b_0", 0.0)
+    env = aec(game)
+    env.reset(seed=0)
+    for _ in env.agent_iter():
+        _, _, terminated, truncated, _ = env.last()
+        assert not (terminated and truncated)
+        last = (terminated, truncated)
+        env.step(None if terminated or truncated else 0)
+    assert last == (end == "over", end == "cut")
+
+
+def test_an_agent_that_ended_before_a_cut_is_out():
+    game = from_pettingzoo(Stopping, kwargs={"ways": ("truncated", "terminated")})
+    *_, state = states(game, 0, 4)
+    state = game.play(state, {"b_0": 0})
+    assert (game.turn(state), game.cut(state)) == ((), True)
+    assert [game.out(state, seat) for seat in game.seats] == [False, True]
 
 
 def test_what_cannot_be_played_is_refused():
