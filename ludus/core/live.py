@@ -158,7 +158,9 @@ class Live:
             self.table.stop("cut")
         if self.table.end == "cut" and not self.bootstrap:
             self.bootstrap = {
-                seat: float(agent.value([self._request(seat)])[0])
+                seat: 0.0
+                if self.game.out(self.table.state, seat)
+                else float(agent.value([self._request(seat)])[0])
                 for seat, agent in self.agents.items()
                 if seat not in self.crew and hasattr(agent, "value")
             }

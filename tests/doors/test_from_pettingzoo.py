@@ -253,6 +253,7 @@ class Hopeful(ludus.core.agent.Uniform):
     ("ways", "end", "bootstrap"),
     [
         (("truncated", "truncated"), "cut", {"a_0": 14.0, "b_0": 14.0}),
+        (("truncated", "terminated"), "cut", {"a_0": 14.0, "b_0": 0.0}),
         (("terminated", "terminated"), "over", {}),
         (("truncated and terminated", "terminated"), "over", {}),
     ],
