@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, cast
 
-from ludus.agents.language.prompts import Conversations, Message, Prompter, split_thought
+from ludus.agents.language.prompts import Conversations, Message, Prompter
 from ludus.core.agent import Decision, Failure, Request
 from ludus.core.errors import CrewError, MissingExtra
 from ludus.core.game import Forfeit, Seat, Text
-from ludus.core.reading import read_reply
+from ludus.core.reading import read_reply, split_thought
 from ludus.core.registry import register_agent
 
 try:

@@ -24,7 +24,7 @@ from ludus.core.agent import Decision, Request, Tokens
 from ludus.core.errors import ConfigError, MissingExtra
 from ludus.core.game import Choice, Forfeit, Text
 from ludus.core.policy import Rows, Scores
-from ludus.core.reading import read_reply, write_move
+from ludus.core.reading import read_reply, split_thought, write_move
 from ludus.core.registry import register_agent
 
 try:
@@ -34,7 +34,7 @@ try:
 except ImportError as absent:
     raise MissingExtra("a local language model", "llm") from absent
 
-from ludus.agents.language.prompts import Conversations, Prompter, split_thought
+from ludus.agents.language.prompts import Conversations, Prompter
 
 T = TypeVar("T")
 SETTINGS = "ludus.json"  # beside the model: how it is to be prompted

@@ -21,7 +21,6 @@ Prompt = TypeVar("Prompt")
 Reply = TypeVar("Reply")
 STYLES = ("full", "compact")
 MEMORIES = ("auto", "turn", "conversation")
-THOUGHT = ("<think>", "</think>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,18 +151,3 @@ def _written(move: Move, options: Options) -> str:
     if isinstance(move, int) and not (isinstance(options, Choice) and move < len(options.names)):
         return str(move)
     return write_move(move, options)
-
-
-def split_thought(raw: str) -> tuple[str, str]:
-    """Reasoning and answer of a reply; a thought that never ends leaves no answer.
-
-    >>> split_thought("<think>He may bluff.</think>[bet]")
-    ('He may bluff.', '[bet]')
-    """
-    opening, closing = THOUGHT
-    if closing in raw:
-        thought, _, answer = raw.rpartition(closing)
-        return thought.replace(opening, "").strip(), answer
-    if opening in raw:
-        return raw.replace(opening, "").strip(), ""
-    return "", raw

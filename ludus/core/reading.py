@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ludus.core.agent import Reading
 from ludus.core.game import Choice, Forfeit, Form, Move, Options
 
+THOUGHT = ("<think>", "</think>")
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 _WORDS = re.compile(r"[^\W_]+")
 _FENCE = re.compile(r"```(?:json)?\s*\n?(.*?)```", re.DOTALL | re.IGNORECASE)
@@ -89,6 +90,21 @@ def instruction(options: Options) -> str:
         fields = ", ".join(f'"{key}": {kind}' for key, kind in options.schema.items())
         return f"Answer with one JSON object: {{{fields}}}."
     return f"Answer in at most {options.max_chars} characters."
+
+
+def split_thought(raw: str) -> tuple[str, str]:
+    """Reasoning and answer of a reply; a thought that never ends leaves no answer.
+
+    >>> split_thought("<think>He may bluff.</think>[bet]")
+    ('He may bluff.', '[bet]')
+    """
+    opening, closing = THOUGHT
+    if closing in raw:
+        thought, _, answer = raw.rpartition(closing)
+        return thought.replace(opening, "").strip(), answer
+    if opening in raw:
+        return raw.replace(opening, "").strip(), ""
+    return "", raw
 
 
 # ---------------------------------------------------------------------------------------- parts

@@ -4,7 +4,8 @@ Verification has levels, and says which it reached:
 
     rules   chance drawn again from the seed; every view, move, penalty and return compared
     crew    findings worked out again by crew that is deterministic, or reproducible (draws from
-            its own stream and nothing else); of other crew the agreement is counted
+            its own stream and nothing else); of other crew the agreement is counted, and
+            the level is reached where all agree
     tokens  ids decoded to the reply and its move; log-probabilities scored again, where the agent
             that sampled them is at hand with the weights it had
 
@@ -13,7 +14,7 @@ A file shows that it is consistent, not who made it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ import numpy as np
 from ludus.core.agent import Agent, Failure, Request
 from ludus.core.episode import Episode, Step, read
 from ludus.core.errors import ForgedError, LudusError, RecordError
-from ludus.core.game import Game, Seat
+from ludus.core.game import Choice, Game, Move, Seat, View
 from ludus.core.ledger import Ledger
+from ludus.core.reading import read_reply, split_thought
 from ludus.core.registry import make_agent
 from ludus.core.replay import Frame, game_of, replay
 from ludus.core.table import Table, seat_stream
@@ -84,21 +86,27 @@ def _episodes(what: str | Path | Iterable[Episode]) -> Iterator[Episode]:
 
 def _verdict(index: int, episode: Episode, agents: Mapping[str, Agent]) -> Verdict:
     notes: dict[str, str] = {}
-    reached = ""
+    reached = level = ""
     try:
-        game = game_of(episode)
-        frames = list(replay(episode, game))
-        _check_chance(episode, game)
-        reached = "rules"
-        notes["rules"] = _fingerprint_note(episode, game)
-        for level, check in (("crew", _check_crew), ("tokens", _check_tokens)):
-            passed, notes[level] = check(episode, game, frames, agents)
+        for level, check in _LEVELS:
+            passed, notes[level] = check(episode, agents)
             reached = level if passed else reached
     except ForgedError as fault:
         return Verdict(index, episode.game, reached, fault.level, {**notes, fault.level: str(fault)})
-    except LudusError as fault:
-        return Verdict(index, episode.game, reached, "rules", {**notes, "rules": str(fault)})
+    except (LudusError, ArithmeticError, LookupError, TypeError, ValueError) as fault:
+        # a record may hold anything, and what its rules then raise is a reason to refuse it
+        return Verdict(
+            index, episode.game, reached, level, {**notes, level: f"{type(fault).__name__}: {fault}"}
+        )
     return Verdict(index, episode.game, reached, "", notes)
+
+
+def _check_rules(episode: Episode, agents: Mapping[str, Agent]) -> tuple[bool, str]:
+    game = game_of(episode)
+    for _ in replay(episode, game):
+        pass
+    _check_chance(episode, game)
+    return True, _fingerprint_note(episode, game)
 
 
 def _fingerprint_note(episode: Episode, game: Game[Any]) -> str:
@@ -122,27 +130,19 @@ def _check_chance(episode: Episode, game: Game[Any]) -> None:
         )
 
 
-def _check_crew(
-    episode: Episode, game: Game[Any], frames: list[Frame], agents: Mapping[str, Agent]
-) -> tuple[bool, str]:
-    asked = [frame for frame in frames if frame.step is not None and frame.seat in game.crew()]
-    if not asked:
-        return False, "no crew was asked"
+def _check_crew(episode: Episode, agents: Mapping[str, Agent]) -> tuple[bool, str]:
+    game = game_of(episode)
     agreed, total = 0, 0
     crews: dict[str, Agent] = {}
-    rngs: dict[Seat, Any] = {}
-    for frame in asked:
-        step, seat = _of(frame)
+    for frame, request in _requests(episode, game):
+        step, seat = frame.step, request.seat
+        assert step is not None  # requests come with steps
+        if seat not in game.crew():
+            continue
         name = episode.lineup[seat]
-        registered = game.crew()[seat]
-        agent = agents.get(name) or crews.setdefault(seat, make_agent(registered))
+        agent = agents.get(name) or crews.setdefault(seat, make_agent(game.crew()[seat]))
         if agent.name != name:
             return False, f"{seat} was {name!r}, which is not at hand"
-        index = game.seats.index(seat)
-        rng = rngs.setdefault(seat, seat_stream(episode.match.seed, episode.match.sample, index))
-        assert frame.view is not None  # frames of steps have both
-        assert frame.options is not None
-        request = Request(f"verify-{id(episode)}", game.id, seat, frame.view, frame.options, (), rng)
         (decision,) = agent.act([request])
         if isinstance(decision.move, Failure):
             return False, f"{seat} cannot work here: {decision.move.reason}"
@@ -154,24 +154,39 @@ def _check_crew(
                 f"{game.id}: {seat} recorded the finding {step.move!r}, and {name} finds {decision.move!r}",
             )
         agreed, total = agreed + same, total + 1
-    return True, f"{agreed} of {total} findings found again"
+    if not total:
+        return False, "no crew was asked"
+    return agreed == total, f"{agreed} of {total} findings found again"
 
 
-def _of(frame: Frame) -> tuple[Step, Seat]:
-    assert frame.step is not None  # only frames of steps come here
-    assert frame.seat is not None
-    return frame.step, frame.seat
+def _requests(episode: Episode, game: Game[Any]) -> Iterator[tuple[Frame, Request]]:
+    """What every seat was asked, as the loop asked it, with the seat's own stream."""
+    rngs: dict[Seat, np.random.Generator] = {}
+    past: dict[Seat, list[tuple[View, Move]]] = {seat: [] for seat in game.seats}
+    for frame in replay(episode, game):
+        if frame.step is None or frame.seat is None:
+            continue
+        seat = frame.seat
+        assert frame.view is not None  # frames of steps have both
+        assert frame.options is not None
+        index = game.seats.index(seat)
+        rng = rngs.setdefault(seat, seat_stream(episode.match.seed, episode.match.sample, index))
+        yield frame, Request(
+            f"verify-{id(episode)}", game.id, seat, frame.view, frame.options, tuple(past[seat]), rng,
+            rules=game.rules(seat), complete=game.view_is_complete,
+        )  # fmt: skip
+        past[seat].append((frame.view, frame.step.move))
 
 
-def _check_tokens(
-    episode: Episode, game: Game[Any], frames: list[Frame], agents: Mapping[str, Agent]
-) -> tuple[bool, str]:
-    sampled = [step for step in episode.steps if step.tokens is not None]
+def _check_tokens(episode: Episode, agents: Mapping[str, Agent]) -> tuple[bool, str]:
+    game = game_of(episode)
+    asked = [(frame.step, request) for frame, request in _requests(episode, game) if frame.step is not None]
+    sampled = [(step, request) for step, request in asked if step.tokens is not None]
     if not sampled:
         return False, "no move was sampled from tokens"
-    for step in sampled:
-        _check_form(step, game.id)
-    for seat in dict.fromkeys(step.seat for step in sampled):
+    for step, request in sampled:
+        _check_form(step, request)
+    for seat in dict.fromkeys(step.seat for step, _ in sampled):
         name = episode.lineup[seat]
         agent: Any = agents.get(name)
         if not hasattr(agent, "score"):
@@ -179,38 +194,58 @@ def _check_tokens(
         known = episode.agent_fingerprints.get(seat)
         if known != agent.fingerprint():
             return False, f"{name!r} has other weights now ({agent.fingerprint()}, then {known})"
-        _check_replies([s for s in sampled if s.seat == seat], agent, game.id)
+        _check_fed([row for row in sampled if row[0].seat == seat], agent)
         _check_scores(episode, seat, agent, game.id)
     return True, f"{len(sampled)} decisions decoded and scored again"
 
 
-def _check_form(step: Step, game: str) -> None:
-    """What can be seen of tokens without the agent: shapes, signs, and a network's one token."""
-    tokens = step.tokens
+def _check_form(step: Step, request: Request) -> None:
+    """What can be seen of tokens without the agent: shapes, signs, and the move that they mean."""
+    tokens, game = step.tokens, request.game
     assert tokens is not None  # the caller chose steps with tokens
     if not len(tokens.ids) == len(tokens.logprobs) == len(tokens.sampled):
         raise ForgedError(
-            "tokens", f"{game}: {step.seat} has {len(tokens.ids)} ids, {len(tokens.logprobs)} scores"
+            "tokens", f"{game}: {step.seat} has {len(tokens.ids)} ids and {len(tokens.logprobs)} scores"
         )
-    if not np.isfinite(tokens.logprobs).all() or (tokens.logprobs > CLOSE).any():
+    if not ((tokens.logprobs <= CLOSE) & np.isfinite(tokens.logprobs)).all():
         raise ForgedError("tokens", f"{game}: {step.seat} has a log-probability that is none")
-    if tokens.legal is not None and step.read == "exact" and tokens.ids.tolist() != [step.move]:
+    if step.read in ("forfeit", "fallback", "skip"):
+        return  # what was sampled is not what was played
+    if tokens.legal is not None:
+        options = request.options
+        if not isinstance(options, Choice) or not np.array_equal(tokens.legal, options.legal):
+            raise ForgedError("tokens", f"{game}: {step.seat} did not choose among the legal moves")
+        if tokens.ids.tolist() != [step.move]:
+            raise ForgedError(
+                "tokens", f"{game}: {step.seat} sampled {tokens.ids.tolist()} and played {step.move!r}"
+            )
+        features = request.view.features
+        if (
+            features is not None
+            and features.shape == tokens.prompt.shape
+            and not np.array_equal(features, tokens.prompt)
+        ):
+            raise ForgedError("tokens", f"{game}: {step.seat} chose by another view than it had")
+    elif step.raw is not None and read_reply(split_thought(step.raw)[1], request.options).move != step.move:
         raise ForgedError(
-            "tokens", f"{game}: {step.seat} sampled {tokens.ids.tolist()} and played {step.move!r}"
+            "tokens", f"{game}: the reply {step.raw!r} of {step.seat} does not say {step.move!r}"
         )
 
 
-def _check_replies(steps: list[Step], agent: Any, game: str) -> None:
-    """Where an agent speaks, its tokens must spell the reply that was kept."""
-    if not hasattr(agent, "decode"):
-        return
-    for step in steps:
-        assert step.tokens is not None  # as above
-        spelt = agent.decode(step.tokens.ids.tolist())
-        if spelt != step.raw:
+def _check_fed(rows: list[tuple[Step, Request]], agent: Any) -> None:
+    """The tokens must spell the reply that was kept, and follow what the agent is fed for this request."""
+    for step, request in rows:
+        tokens = step.tokens
+        assert tokens is not None  # as above
+        if hasattr(agent, "decode") and agent.decode(tokens.ids.tolist()) != step.raw:
+            spelt = agent.decode(tokens.ids.tolist())
             raise ForgedError(
-                "tokens", f"{game}: the tokens of {step.seat} spell {spelt!r}, the reply is {step.raw!r}"
+                "tokens",
+                f"{request.game}: the tokens of {step.seat} spell {spelt!r}, the reply is {step.raw!r}",
             )
+        fed = agent.fed(request) if hasattr(agent, "fed") else None
+        if fed is not None and not np.array_equal(fed, tokens.prompt):
+            raise ForgedError("tokens", f"{request.game}: {step.seat} was fed something else than its view")
 
 
 def _check_scores(episode: Episode, seat: Seat, agent: Any, game: str) -> None:
@@ -226,3 +261,10 @@ def _check_scores(episode: Episode, seat: Seat, agent: Any, game: str) -> None:
         raise ForgedError(
             "tokens", f"{game}: log-probabilities of {seat} differ by {gap:.2g} when scored again"
         )
+
+
+_LEVELS: tuple[tuple[str, Callable[[Episode, Mapping[str, Agent]], tuple[bool, str]]], ...] = (
+    ("rules", _check_rules),
+    ("crew", _check_crew),
+    ("tokens", _check_tokens),
+)

@@ -290,3 +290,14 @@ def test_a_made_game_can_be_pickled() -> None:
     _ = game.first
     again = pickle.loads(pickle.dumps(game))
     assert (repr(again), again.first.tobytes()) == (repr(game), game.first.tobytes())
+
+
+def test_only_whole_numbers_are_moves_whatever_was_asked_before() -> None:
+    game = ludus.make("kuhn_poker")
+    state = game.start(np.random.default_rng(0))
+    for card in (0, 1):
+        state = game.play(state, {ludus.CHANCE: card})
+    game.play(state, {"player_0": 1})
+    for move in (True, 1.0, "1", {"a": 1}, None):
+        with pytest.raises(IllegalMove):
+            game.play(state, {"player_0": move})

@@ -156,6 +156,34 @@ def test_a_failed_player_pays_where_that_is_declared() -> None:
     assert episode.returns["player_0"] == -2.0
 
 
+def test_broken_wires_fail_the_seat_and_bugs_are_raised() -> None:
+    class Wire(Says):
+        def act(self, requests):
+            raise self.move
+
+    (episode,) = play("kuhn_poker", {"player_0": Wire(TimeoutError("slow")), "player_1": Says(0)}, [0])
+    assert (episode.end, episode.failed) == ("error", "player_0")
+    assert "TimeoutError: slow" in episode.fault
+    with pytest.raises(KeyError):
+        list(play("kuhn_poker", {"player_0": Wire(KeyError("bug")), "player_1": Says(0)}, [0]))
+
+
+def test_agents_with_a_pace_of_their_own_are_heard_beside_busy_ones() -> None:
+    quick, busy = Dawdler(9), Says(0)
+    matches = [Match("kuhn_poker", {"player": quick}, seed=0)]
+    matches += [Match("kuhn_poker", {"player": busy}, seed=s) for s in range(100)]
+    order = [e.lineup["player_0"] for e in play(matches, at_once=2)]
+    assert order.index("dawdler") < 10
+
+
+def test_who_stops_listening_leaves_no_session_open() -> None:
+    agent = Says(0)
+    episodes = play("kuhn_poker", {"player": agent}, range(50), at_once=5)
+    next(episodes)
+    episodes.close()
+    assert {r.key for r in agent.asked} == set(agent.closed)
+
+
 def test_one_table_breaks_and_the_others_play_on() -> None:
     class Half(Says):
         def act(self, requests):
@@ -178,7 +206,8 @@ def test_long_games_are_cut_and_worth_what_the_agents_expect() -> None:
         def value(self, requests):
             return [0.5 for _ in requests]
 
-    (episode,) = play("tic_tac_toe", {"player_0": Hopes(0), "player_1": "uniform"}, [0], max_steps=1)
+    hopes = Hopes(0)
+    (episode,) = play("tic_tac_toe", {"player_0": hopes, "player_1": "uniform"}, [0], max_steps=1)
     assert (episode.end, dict(episode.bootstrap)) == ("cut", {"player_0": 0.5})
 
 

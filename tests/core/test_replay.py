@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_games import Says
 
-from ludus.core.agent import Decision, Tokens, Uniform
+from ludus.core.agent import Decision, Failure, Tokens, Uniform
 from ludus.core.episode import Episode, read, write
 from ludus.core.errors import ForgedError, RecordError
 from ludus.core.game import CHANCE, Forfeit
@@ -171,25 +171,94 @@ def test_findings_drawn_from_the_seats_own_stream_are_drawn_again() -> None:
         assert refusal(forged)[0] in ("rules", "crew")
 
 
+class Net(Says):
+    """Writes its move down as a network does."""
+
+    def act(self, requests):
+        return [Decision(self.move, tokens=self.written(r)) for r in requests]
+
+    def written(self, request) -> Tokens:
+        score = np.array([-0.7], np.float32)
+        ids, legal = np.array([self.move]), request.options.legal
+        return Tokens(request.view.features, ids, score, np.array([True]), "p", 1, legal)
+
+
 def test_altered_tokens_are_refused_by_the_tokens_level() -> None:
-    tokens = Tokens(
-        np.zeros(9), np.array([0]), np.array([-0.7], np.float32), np.array([True]), "p", 1, np.ones(2, bool)
-    )
-
-    class Net(Says):
-        def act(self, requests):
-            return [Decision(0, tokens=tokens) for _ in requests]
-
     (episode,) = play("kuhn_poker", {"player": Net(0, "net")}, [1])
-    (verdict,) = verify([episode])
+    (verdict,) = verify([Episode.from_json(episode.to_json())])
     assert verdict.ok
     assert "not at hand" in verdict.notes["tokens"]
-    forged = with_step(episode, 0, tokens=replaced(tokens, ids=np.array([1])))
-    assert refusal(forged)[0] == "tokens"
-    assert (
-        refusal(with_step(episode, 0, tokens=replaced(tokens, logprobs=np.array([0.5], np.float32))))[0]
-        == "tokens"
-    )
+    tokens = episode.steps[0].tokens
+    assert tokens is not None
+    forged = {
+        "another move": replaced(tokens, ids=np.array([1])),
+        "another card": replaced(tokens, prompt=np.roll(tokens.prompt, 1)),
+        "other legal moves": replaced(tokens, legal=np.array([True, False])),
+        "no probability": replaced(tokens, logprobs=np.array([0.5], np.float32)),
+        "not a number": replaced(tokens, logprobs=np.array([np.nan], np.float32)),
+    }
+    for what, changed in forged.items():
+        for how in ("exact", "normalised"):
+            assert refusal(with_step(episode, 0, tokens=changed, read=how))[0] == "tokens", what
+
+
+def test_a_reply_that_does_not_say_the_move_is_refused() -> None:
+    tokens = Tokens(np.array([1]), np.array([2]), np.array([-0.7], np.float32), np.array([True]))
+
+    class Talker(Says):
+        def act(self, requests):
+            return [Decision(0, raw="<think>bet?</think>[pass]", tokens=tokens) for _ in requests]
+
+    (episode,) = play("kuhn_poker", {"player": Talker(0)}, [1])
+    assert verify([episode])[0].ok
+    assert refusal(with_step(episode, 0, raw="[bet]"))[0] == "tokens"
+
+
+def test_numbers_that_are_none_are_refused() -> None:
+    episode, nan = first(), float("nan")
+    assert refusal(replaced(episode, returns=dict.fromkeys(episode.returns, nan)))[0] == "rules"
+    assert refusal(with_step(episode, 0, reward=nan))[0] == "rules"
+    with pytest.raises(RecordError, match="NaN"):
+        Episode.from_json(with_step(episode, 0, reward=nan).to_json())
+
+
+def test_pay_moved_between_decisions_is_refused() -> None:
+    episode = next(e for e in play("kuhn_poker", {"player": "uniform"}, range(50)) if len(e.steps) == 3)
+    assert episode.steps[0].seat == episode.steps[2].seat
+    moved = with_step(episode, 0, reward=episode.steps[0].reward + 5)
+    moved = with_step(moved, 2, reward=episode.steps[2].reward - 5)
+    assert refusal(moved)[0] == "rules"
+    early = with_step(episode, 0, reward=episode.steps[0].reward - 7)
+    assert refusal(replaced(early, early={"player_0": 7.0}))[0] == "rules"
+
+
+def test_a_lost_game_cannot_be_declared_void() -> None:
+    episode = first("leduc_poker")
+    assert refusal(replaced(episode, end="error", returns={}))[0] == "rules"
+    assert refusal(replaced(episode, end="error", returns={}, fault="x", failed="player_0"))[0] == "rules"
+
+
+@pytest.mark.parametrize("read", ["fallback", "skip", "retry", "nonsense", "forfeit"])
+def test_ways_of_reading_that_the_match_does_not_know_are_refused(read) -> None:
+    assert refusal(with_step(first(), 0, read=read))[0] == "rules"
+
+
+def test_records_that_make_no_sense_are_refused_and_do_not_stop_the_rest() -> None:
+    nim = first("nim")
+    broken = replaced(nim, match=replaced(nim.match, params={"stones": -3}))
+    empty = replaced(nim, match=replaced(nim.match, lineup={}))
+    assert [v.refused for v in verify([broken, empty, nim])] == ["rules", "rules", ""]
+
+
+def test_findings_of_other_crew_must_all_agree_for_the_level() -> None:
+    class Unsure(Says):  # crew that does not say that it finds the same again
+        def act(self, requests):
+            return [Decision({"value": "1", "fault": ""}) for _ in requests]
+
+    episode = next(play("propose_solve", {"proposer": Uniform(), "solver": Uniform()}, [2]))
+    (verdict,) = verify([episode], {"arithmetic": Unsure(None, "arithmetic")})
+    assert (verdict.ok, verdict.reached) == (True, "rules")
+    assert verdict.notes["crew"] == "0 of 1 findings found again"
 
 
 def test_records_of_errors_and_cuts_are_true_too() -> None:
@@ -197,8 +266,11 @@ def test_records_of_errors_and_cuts_are_true_too() -> None:
     assert verify([cut])[0].reached == "rules"
     (forfeit,) = play("kuhn_poker", {"player": Says("?")}, [0], illegal=Illegal("forfeit"))
     assert verify([forfeit])[0].reached == "rules"
-    broken = replaced(cut, end="error", returns={"player_0": 1.0})
-    assert refusal(broken)[0] == "rules"
+    paid = replaced(cut, end="error", returns={"player_0": 1.0}, fault="x", failed="player_0")
+    assert refusal(paid)[0] == "rules"
+    (void,) = play("kuhn_poker", {"player_0": "uniform", "player_1": Says(Failure("no power"))}, [0])
+    assert (void.end, void.failed) == ("error", "player_1")
+    assert verify([Episode.from_json(void.to_json())])[0].reached == "rules"
 
 
 def test_a_folder_of_episodes_is_verified(tmp_path) -> None:
