@@ -202,7 +202,9 @@ def whitened(advantages: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _totals(batch: Batch, rows: NDArray[np.int64]) -> Totals:
-    return Totals.of(torch.from_numpy(batch.ledger.padded(batch.ledger.sampled, rows)))
+    sampled = torch.from_numpy(batch.ledger.padded(batch.ledger.sampled, rows))
+    replies = batch.ledger.replies
+    return Totals.of(sampled, None if replies is None else torch.tensor([not replies[row] for row in rows]))
 
 
 def _optimiser(config: Optimiser, weights: Iterable[Tensor]) -> torch.optim.Optimizer:

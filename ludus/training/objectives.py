@@ -14,9 +14,10 @@ Shape letters: N decisions, T tokens of the longest, A legal moves or replies.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from torch import Tensor
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.policy import Scores
 from ludus.core.registry import Registry
-from ludus.training.settings import Objective
+from ludus.training.settings import Named, Objective
 
 POLICY_LOSSES = Registry("policy loss", "ludus.policy_losses")
 AGGREGATIONS = Registry("aggregation", "ludus.aggregations")
@@ -81,15 +82,21 @@ def plain(ratio: Tensor, advantages: Tensor) -> Tensor:
 
 # ------------------------------------------------------------------------------- aggregations
 class Totals(NamedTuple):
-    """Of a whole minibatch: tokens that count, and decisions with at least one of them."""
+    """Of a whole minibatch: tokens that count, decisions with at least one, and those of them that are open.
+
+    Replies are open where the legal ones are not known.
+    """
 
     tokens: float
     decisions: float
+    open: float = 0.0
 
     @staticmethod
-    def of(mask: Tensor) -> Totals:
-        """Count (N, T) bool."""
-        return Totals(max(float(mask.sum()), 1.0), max(float(mask.any(1).sum()), 1.0))
+    def of(mask: Tensor, open_rows: Tensor | None = None) -> Totals:
+        """Count (N, T) bool; `open_rows` is (N,) bool, by default no row."""
+        counted = mask.any(1)
+        unlisted = 0.0 if open_rows is None else float((counted & open_rows).sum())
+        return Totals(max(float(mask.sum()), 1.0), max(float(counted.sum()), 1.0), unlisted)
 
 
 @_named(AGGREGATIONS, "token_mean")
@@ -236,7 +243,8 @@ def objective(goal: Objective, scores: Scores, part: Part, totals: Totals) -> tu
     """The loss of a part of a minibatch, and its share of the minibatch's metrics.
 
     Raises:
-        ConfigError: the goal needs values, legal choices or a reference, and there are none.
+        ConfigError: the goal needs values, a reference, or the legal choices of every decision that
+            counts, and there are none.
     """
     mask = scores.mask & part.mask
     share = AGGREGATIONS.maker(goal.aggregation.name)(mask, totals, **goal.aggregation.settings) * part.weight
@@ -246,9 +254,9 @@ def objective(goal: Objective, scores: Scores, part: Part, totals: Totals) -> tu
     loss = loss * CORRECTIONS.maker(goal.correction.name)(gap, mask, **goal.correction.settings).detach()
     total = policy = (share * loss).masked_fill(~mask, 0.0).sum()
     counted = mask.any(1) * part.weight[:, 0] / totals.decisions
-    bonus = _entropy(goal, scores, share, counted)
+    bonus = _entropy(goal, scores, share, counted, totals)
     total = total - goal.entropy * bonus
-    log = {"losses/policy_loss": policy, "losses/entropy": bonus, **_drift(scores, part, mask, totals)}
+    log = {"losses/policy_loss": policy, "losses/entropy": bonus, **_drift(goal, scores, part, mask, totals)}
     if goal.value:
         if scores.values is None:
             raise ConfigError("the objective has a value loss and the policy has no value head")
@@ -259,32 +267,39 @@ def objective(goal: Objective, scores: Scores, part: Part, totals: Totals) -> tu
         total, log["losses/kl"] = total + goal.divergence * away, away
     if goal.legality:
         total = total + goal.legality * _illegality(scores, counted)
-    if scores.legal_mass is not None:
-        log["losses/legal_mass"] = (counted * scores.legal_mass).sum()
+    if scores.legal_mass is not None and totals.open < totals.decisions:
+        mass = (counted * scores.legal_mass).masked_fill(torch.isnan(scores.legal_mass), 0.0).sum()
+        log["losses/legal_mass"] = mass * totals.decisions / (totals.decisions - totals.open)
     log["losses/loss"] = total
     return total, {name: float(number.detach()) for name, number in log.items()}
 
 
-def _entropy(goal: Objective, scores: Scores, share: Tensor, counted: Tensor) -> Tensor:
-    if goal.entropy_over == "choices" and scores.choices is not None:
-        return (counted * choice_entropy(scores.choices)).sum()
-    if goal.entropy_over == "choices" and goal.entropy:
-        raise ConfigError("the replies are open: take the entropy over tokens (entropy_over = 'tokens')")
+def _entropy(goal: Objective, scores: Scores, share: Tensor, counted: Tensor, totals: Totals) -> Tensor:
+    if goal.entropy_over == "choices":
+        if not totals.open and _chosen(scores.choices, counted):
+            return (counted * choice_entropy(scores.choices)).sum()
+        if goal.entropy:
+            raise ConfigError("some replies are open: take the entropy over tokens (entropy_over = 'tokens')")
     entropy: Tensor = scores.entropy
     return (share * entropy).masked_fill(share == 0, 0.0).sum()
 
 
 def _divergence(goal: Objective, scores: Scores, part: Part, share: Tensor, counted: Tensor) -> Tensor:
     if goal.divergence_by == "exact":
-        if scores.choices is None or part.reference_choices is None:
+        if not _chosen(scores.choices, counted) or not _chosen(part.reference_choices, counted):
             raise ConfigError(
-                "the replies are open: estimate the divergence on tokens (divergence_by = 'k3')"
+                "some replies are open: estimate the divergence on tokens (divergence_by = 'k3')"
             )
         return (counted * exact_divergence(scores.choices, part.reference_choices)).sum()
     if part.reference is None:
         raise ConfigError("a divergence needs a reference: reference = 'init' or 'magnet'")
     each = divergence(scores.logprobs, part.reference, goal.divergence_by)
     return (share * each).masked_fill(share == 0, 0.0).sum()
+
+
+def _chosen(choices: Tensor | None, counted: Tensor) -> TypeGuard[Tensor]:
+    """Whether the legal choices (N, A) of every row that counts are known."""
+    return choices is not None and bool((torch.isfinite(choices).any(1) | (counted == 0)).all())
 
 
 def _illegality(scores: Scores, counted: Tensor) -> Tensor:
@@ -297,13 +312,30 @@ def _illegality(scores: Scores, counted: Tensor) -> Tensor:
     return -(counted * mass.log()).sum()
 
 
-def _drift(scores: Scores, part: Part, mask: Tensor, totals: Totals) -> dict[str, Tensor]:
-    """How far the policy has moved from the one before the update, under CleanRL's names."""
+def _drift(goal: Objective, scores: Scores, part: Part, mask: Tensor, totals: Totals) -> dict[str, Tensor]:
+    """How far the policy has moved from the one before the update, under CleanRL's names.
+
+    `clipfrac` is the share of tokens whose ratio is beyond the loss's own bounds; a loss without
+    bounds has none.
+    """
     with torch.no_grad():
         gap = (scores.logprobs - part.old).masked_fill(~mask, 0.0).clamp(-LARGEST, LARGEST)
         ratio = gap.exp()
-        return {
+        log = {
             "losses/old_approx_kl": (-gap).sum() / totals.tokens,
             "losses/approx_kl": ((ratio - 1) - gap).sum() / totals.tokens,
-            "losses/clipfrac": ((ratio - 1).abs() > 0.2).sum() / totals.tokens,
         }
+        bounds = _bounds(goal.loss)
+        if bounds is not None:
+            beyond = (ratio < 1 - bounds[0]) | (ratio > 1 + bounds[1])
+            log["losses/clipfrac"] = beyond.sum() / totals.tokens
+        return log
+
+
+def _bounds(loss: Named) -> tuple[float, float] | None:
+    """How far a loss that takes `low` and `high` lets the ratio fall and rise."""
+    takes = inspect.signature(POLICY_LOSSES.maker(loss.name)).parameters
+    if not {"low", "high"} <= takes.keys():
+        return None
+    low, high = (float(loss.settings.get(name, takes[name].default)) for name in ("low", "high"))
+    return low, high

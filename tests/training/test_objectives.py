@@ -69,7 +69,7 @@ def test_parts_of_a_minibatch_add_up_to_the_whole(share, length):
 def test_aggregations_by_hand():
     mask = torch.tensor([[1, 1, 1], [1, 0, 0], [0, 0, 0]]).bool()
     totals = o.Totals.of(mask)
-    assert totals == (4, 2)  # a fully masked decision is not counted
+    assert totals == (4, 2, 0)  # a fully masked decision is not counted
     sums = {name: o.AGGREGATIONS.maker(name)(mask, totals, **s).sum(1).tolist() for name, s in SHARES}
     assert sums["token_mean"] == pytest.approx([3 / 4, 1 / 4, 0])
     assert sums["decision_token_mean"] == pytest.approx([1 / 2, 1 / 2, 0])
@@ -95,7 +95,27 @@ def test_no_ratio_overflows():
         Objective(Named("plain"), entropy_over="tokens"), scores(new, mask), far, o.Totals.of(mask)
     )
     assert np.isfinite(float(total.detach()))
-    assert log["losses/clipfrac"] == 1.0
+    assert log["losses/old_approx_kl"] == -o.LARGEST
+
+
+@pytest.mark.parametrize(
+    ("loss", "share"),
+    [
+        ({}, 0.25),
+        ({"low": 0.1, "high": 0.1}, 0.75),
+        ({"high": 0.28}, 0.0),
+        ({"low": 0.1, "high": 0.28}, 0.25),
+    ],
+)
+def test_clipfrac_is_what_the_loss_clips(loss, share):
+    """Ratios 1, 1.25, .85 and 1.15, against the bounds that the loss is given."""
+    old, mask = torch.zeros(4, 1), torch.ones(4, 1, dtype=torch.bool)
+    new = torch.tensor([[1.0], [1.25], [0.85], [1.15]]).log()
+    args = scores(new, mask), part(new, mask, torch.ones(4, 1), old=old), o.Totals.of(mask)
+    _, log = o.objective(Objective(Named("clip", loss), entropy_over="tokens"), *args)
+    assert log["losses/clipfrac"] == pytest.approx(share)
+    _, log = o.objective(Objective(Named("plain"), entropy_over="tokens"), *args)
+    assert "losses/clipfrac" not in log
 
 
 def test_divergence_and_entropy_over_choices_by_hand():
@@ -164,3 +184,38 @@ def test_legality_pulls_the_mass_of_legal_replies_up_and_refuses_networks():
     assert torch.allclose(pull, -0.3 * counted / 0.5)
     with pytest.raises(ConfigError, match="legality = 0"):
         o.objective(goal, scores(new, mask), part(new, mask, advantages), totals)
+
+
+def mixed():
+    """Two decisions that list their replies, and one whose replies are open, as a language model scores them."""
+    new, mask = torch.full((3, 1), -1.0), torch.ones(3, 1, dtype=torch.bool)
+    choices = torch.tensor([[0.5, 0.5], [0.25, 0.75], [0.0, 0.0]]).log()
+    given = {"choices": choices, "legal_mass": torch.tensor([0.5, 0.9, torch.nan])}
+    one = part(new, mask, torch.ones(3, 1), reference=new, reference_choices=choices)
+    return scores(new, mask, **given), one, o.Totals.of(mask, torch.tensor([False, False, True]))
+
+
+@pytest.mark.parametrize(
+    ("goal", "advice"),
+    [
+        (Objective(entropy=0.1), "entropy_over = 'tokens'"),
+        (Objective(divergence=0.1), "divergence_by = 'k3'"),
+    ],
+)
+def test_open_replies_beside_listed_ones_are_refused_and_not_left_out(goal, advice):
+    with pytest.raises(ConfigError, match=advice):
+        o.objective(goal, *mixed())
+    new, one, _ = mixed()
+    unseen = Scores(new.logprobs, torch.tensor([[True], [True], [False]]), new.entropy, None, new.choices)
+    total, _ = o.objective(goal, unseen, one, o.Totals.of(unseen.mask))
+    assert torch.isfinite(total)  # a decision that does not count need not list anything
+
+
+def test_legal_mass_is_that_of_the_decisions_that_list_their_replies():
+    new, one, totals = mixed()
+    _, log = o.objective(Objective(), new, one, totals)
+    assert log["losses/legal_mass"] == pytest.approx(0.7)
+    assert log["losses/entropy"] == 0.0  # of the tokens
+    blind = Scores(new.logprobs, new.mask, new.entropy, None, new.choices, torch.full((3,), torch.nan))
+    _, log = o.objective(Objective(), blind, one, o.Totals.of(new.mask, torch.ones(3, dtype=torch.bool)))
+    assert "losses/legal_mass" not in log
