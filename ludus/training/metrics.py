@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -30,8 +31,13 @@ class Metrics:
         self._wandb = _wandb(config, store) if config.wandb.mode != "disabled" else None
 
     def write(self, step: int, line: Mapping[str, float]) -> None:
-        """Write the metrics of a step."""
-        self.store.append("metrics.jsonl", [json.dumps({"step": step, **line})])
+        """Write the metrics of a step.
+
+        JSON knows no NaN and no infinity: such a number is null in metrics.jsonl. The other places
+        take it as it is. Losses and gradients never come here so; they stop a run.
+        """
+        told = {name: number if math.isfinite(number) else None for name, number in line.items()}
+        self.store.append("metrics.jsonl", [json.dumps({"step": step, **told}, allow_nan=False)])
         for name, number in line.items():
             if self._board is not None:
                 self._board.add_scalar(name, number, step)

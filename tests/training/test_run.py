@@ -329,6 +329,18 @@ def test_no_measure_is_thrown_away_between_lines(tmp_path):
     assert [line["step"] for line in read if "eval/nash_conv/main" in line] == [0, 3, 6, 7]
 
 
+def test_numbers_that_json_does_not_know_are_null(tmp_path):
+    config = config_of("arrays", tmp_path)
+    metrics = Metrics(config, Store(tmp_path / "folder"), 0)
+    metrics.write(1, {"a": float("nan"), "b": float("-inf"), "c": 0.5})
+
+    def unknown(name):
+        pytest.fail(f"{name} is not JSON")
+
+    (line,) = (tmp_path / "folder" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line, parse_constant=unknown) == {"step": 1, "a": None, "b": None, "c": 0.5}
+
+
 def test_a_recipe_takes_over(tmp_path):
     path = tmp_path / "play.toml"
     path.write_text(PLAY.replace("cycles = 2", 'recipe = "os.path:nothing"'))
