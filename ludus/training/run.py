@@ -317,6 +317,12 @@ def _check_learner(learner: LearnerConfig, *, arrays: bool) -> None:
         for key in choice.settings:
             if key not in takes:
                 raise UnknownName(f"setting of the {registry.kind} {choice.name}", key, takes)
+    correction = learner.objective.correction.name
+    if learner.old == "rollout" and correction != "none":
+        raise ConfigError(
+            f"learner {_name(learner)}: the correction {correction!r} compares old log-probabilities with those "
+            "of the rollout, and old = 'rollout' makes them the same: old = 'recompute', or no correction"
+        )
     if arrays and learner.estimator.name != "gae":
         raise ConfigError(
             f"learner {_name(learner)}: {learner.estimator.name} compares whole episodes, and arrays are cut "

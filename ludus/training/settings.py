@@ -54,7 +54,7 @@ class Objective:
     aggregation: Choice = Named("token_mean")
     """What each token counts: token_mean, decision_token_mean, decision_token_sum, constant (length)."""
     correction: Choice = Named("none")
-    """For engines that sample otherwise than the policy scores: none, truncate (most), mask_sequence."""
+    """For engines that sample otherwise than the policy scores: none, truncate (most), mask_sequence. Wants old = "recompute"."""
     value: Rate = 0.0
     """Coefficient of the value loss."""
     value_clip: float | None = None
@@ -62,7 +62,7 @@ class Objective:
     entropy: float = 0.0
     """Coefficient of the entropy bonus."""
     entropy_over: Literal["choices", "tokens"] = "choices"
-    """Entropy of the legal moves or replies, or of each token."""
+    """Entropy of the legal moves or replies, which every decision must list, or of each token."""
     legality: Rate = 0.0
     """Coefficient of minus the log-probability of all legal replies together; language models that choose drift away
     from them where a lenient reader takes other spellings for them too."""

@@ -140,6 +140,13 @@ def test_arrays_are_cut_so_whole_episodes_cannot_be_compared(small, tmp_path):
         Run(load(small, ["collect.by=arrays", "learners.0.estimator=group_mean", f"root={tmp_path}"]))
 
 
+def test_a_correction_of_nothing_is_refused(small, tmp_path):
+    given = ["learners.0.objective.correction=truncate", f"root={tmp_path}"]
+    with pytest.raises(ConfigError, match=r"'truncate' .* old = 'recompute', or no correction"):
+        Run(load(small, given))
+    Run(load(small, [*given, "name=other", "learners.0.old=recompute"]))
+
+
 def test_what_cannot_be_tabulated_is_not_measured(small, tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "tabulate", functools.partial(run_module.tabulate, limit=10))
     with pytest.raises(ConfigError, match=r"evaluate.every = 5: kuhn_poker .* more than 10 .* set it to 0"):
