@@ -46,7 +46,7 @@ class Ledger:
             before; where it was cut, the estimate of what was still to come.
         ended: (N,) bool, the seat's last decision of a game that came to its end.
         cut: (N,) bool, the seat's last decision before a limit.
-        weight: (N,) float64, how much the decision counts in learning.
+        weight: (N,) float64, how much the decision counts in learning; 0: it is not learned from.
         offset, length: (N,) int64, its tokens; length 0 for agents that leave none.
         ids: (M,) int64 tokens.
         sampled: (M,) bool, False on forced tokens.
@@ -110,7 +110,14 @@ class Ledger:
         """The decisions of all players in episodes.
 
         Left out are crew, seats that were never asked, seats whose machinery failed, and episodes
-        that ended in an error. Illegal replies stay: what they cost is to be learned from.
+        that ended in an error. Replies that could not be used stay, and what is learned from them
+        depends on what became of them (`Illegal`):
+
+        forfeit    weight 1, with what the forfeit cost
+        skip       weight 1: what the seat earned after passing, the penalty included; without a
+                   penalty nonsense is paid as a pass
+        random     weight 0: the move that was played, and earned the reward, is not what was said
+        retry      the reply that was used in the end has the row; rejected ones are in no row
         """
         return _Writer(source).write(episodes)
 
@@ -320,7 +327,8 @@ class _Writer:
                 "order": order, "rewards": step.reward, "early": 0.0 if place else episode.early.get(seat, 0.0),
                 "values": np.nan if step.value is None else step.value,
                 "next_values": _next_value(episode, seat, following, last=last),
-                "ended": last and episode.end != "cut", "cut": last and episode.end == "cut", "weight": 1.0,
+                "ended": last and episode.end != "cut", "cut": last and episode.end == "cut",
+                "weight": 0.0 if step.read == "fallback" else 1.0,
             }  # fmt: skip
             for name, value in row.items():
                 self.columns[name].append(value)

@@ -51,7 +51,7 @@ def varied(ledger: Ledger, credit: Credit) -> NDArray[np.bool_]:
 def select(
     ledger: Ledger, selector: Selector, *, policy: str, version: int, credit: Credit
 ) -> NDArray[np.bool_]:
-    """The decisions (N,) bool that `policy`, now at `version`, is to learn from.
+    """The decisions (N,) bool that `policy`, now at `version`, is to learn from: spoken, and of some weight.
 
     Args:
         ledger: all decisions of a step.
@@ -73,7 +73,7 @@ def select(
         chosen &= by_role | np.array([name in selector.roles for name in ledger.seats], np.bool_)[ledger.seat]
     chosen &= version - ledger.version <= selector.max_age
     chosen &= np.array([name in selector.sources for name in ledger.sources], np.bool_)[ledger.source]
-    chosen &= _speaks(ledger)
+    chosen &= _speaks(ledger) & (ledger.weight > 0)
     kept = FILTERS.maker(selector.keep.name)(ledger, credit, **selector.keep.settings)
     return np.asarray(chosen & kept, np.bool_)
 

@@ -165,7 +165,8 @@ class Collect:
     max_steps: Number = 1000
     """Play: decisions after which an episode is cut."""
     illegal: Literal["forfeit", "retry", "skip", "random"] = "forfeit"
-    """Play: what happens to a reply that cannot be used."""
+    """Play: what happens to a reply that cannot be used. A forfeit and a skipped turn are learned from with what they
+    cost, replies that a random move stood in for and those rejected before a retry are not learned from."""
     retries: Count = 0
     """Play: how often a seat is asked again, where illegal = "retry"."""
     penalty: Rate = 0.0

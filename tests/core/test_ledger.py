@@ -118,6 +118,53 @@ def test_an_illegal_reply_stays_to_be_learned_from():
     assert len(Ledger.of([one])) == 1
 
 
+class Babbler:
+    """Says a move that is not there at its first decision of a game, and complains about nothing."""
+
+    name = "babbler"
+
+    def act(self, requests):
+        return [self._one(r) for r in requests]
+
+    def _one(self, request):
+        move = int(np.flatnonzero(request.options.legal)[-1]) if request.past or request.complaint else 77
+        tokens = Tokens(
+            np.zeros(2, np.float32), np.array([move]), np.zeros(1, np.float32), np.ones(1, bool), "babbler", 0
+        )
+        return Decision(move, raw=str(move), tokens=tokens)
+
+
+def babbled(**illegal):
+    matches = [
+        ludus.Match("tic_tac_toe", {"player": Babbler()}, seed, illegal=ludus.Illegal(**illegal))
+        for seed in range(5)
+    ]
+    return list(ludus.play(matches))
+
+
+def test_a_move_drawn_for_a_seat_does_not_teach_what_the_seat_said():
+    ledger = Ledger.of(babbled(policy="random"))
+    said = ledger.ids[ledger.offset]
+    assert (said == 77).sum() == 10  # each seat's first reply
+    assert np.array_equal(ledger.weight, np.where(said == 77, 0.0, 1.0))
+    returns = ledger.returns
+    assert set(returns) <= {-1.0, 0.0, 1.0}
+    assert returns.any()  # the moves count for the game, whoever drew them
+
+
+def test_rejected_replies_have_no_row():
+    ledger = Ledger.of(babbled(policy="retry", times=1))
+    assert 77 not in ledger.ids
+    assert np.all(ledger.weight == 1)
+
+
+def test_a_forfeit_is_learned_from():
+    ledger = Ledger.of(babbled(policy="forfeit"))
+    assert ledger.ids.tolist() == [77] * 5
+    assert ledger.weight.tolist() == [1.0] * 5
+    assert np.all(ledger.reward < 0)
+
+
 def test_take_packs_tokens_and_keeps_rows():
     ledger = Ledger.of(kuhn())
     rows = np.flatnonzero(ledger.seat == 1)

@@ -145,6 +145,16 @@ def test_nothing_selected_is_no_batch():
     assert one.prepare(ledger_of(other)) is None
 
 
+def test_decisions_without_weight_teach_nothing():
+    network = policy()
+    one, ledger = learner(network), ledger_of(network)
+    weight = np.where(np.arange(len(ledger)) % 3 == 0, 0.0, 1.0)
+    batch = one.prepare(dataclasses.replace(ledger, weight=weight))
+    assert len(batch) == int(weight.sum())
+    assert batch.advantages.mean() == pytest.approx(one.prepare(ledger).advantages[weight > 0].mean())
+    assert one.prepare(dataclasses.replace(ledger, weight=np.zeros(len(ledger)))) is None
+
+
 def test_an_agent_without_values_needs_another_estimator():
     network = policy()
     ledger = ledger_of(network)
