@@ -182,7 +182,12 @@ class ArrayGame(Game[Position]):
         return View(self.describe(s, k), features)
 
     def play(self, state: Position, moves: Mapping[Seat, Any]) -> Position:
-        return self._play(state, *moves.items())
+        return self._play(state, *((seat, self._whole(seat, move)) for seat, move in moves.items()))
+
+    def _whole(self, seat: Seat, move: Any) -> int:
+        if isinstance(move, (int, np.integer)) and not isinstance(move, bool):
+            return int(move)
+        raise IllegalMove(f"{self.id}: {seat} cannot play {move!r} here: moves are whole numbers")
 
     @_remembered
     def _play(self, state: Position, *laid: tuple[Seat, Any]) -> Position:
