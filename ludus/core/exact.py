@@ -85,12 +85,8 @@ def _rows(tables: Tables, policy: TabularPolicy | Agent) -> Rows:
             )
         row = np.asarray(mapping[name], np.float64)
         width = len(tables.options[i].names)
-        if (
-            row.shape != (width,)
-            or abs(row.sum() - 1) > 1e-6
-            or (row < 0).any()
-            or row[~tables.legal[i, :width]].any()
-        ):
+        fits = row.shape == (width,) and abs(row.sum() - 1) <= 1e-6 and bool((row >= 0).all())
+        if not fits or row[~tables.legal[i, :width]].any():
             raise ValueError(f"{name!r} needs {width} probabilities over its legal moves, not {row.tolist()}")
         rows[i, :width] = row
     return rows

@@ -108,6 +108,8 @@ def test_policies_are_checked() -> None:
         nash_conv(game, missing)
     with pytest.raises(ValueError, match="needs 2 probabilities"):
         nash_conv(game, {**policy, next(iter(policy)): np.array([0.9, 0.9])})
+    with pytest.raises(ValueError, match="needs 2 probabilities"):
+        nash_conv(game, {**policy, next(iter(policy)): np.array([np.nan, np.nan])})
 
 
 def test_a_seat_that_forgets_is_refused_by_cfr() -> None:
