@@ -9,7 +9,8 @@ uniform             any agent that is registered under this name
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ludus.core.policy import Policy
 from ludus.core.registry import AGENTS, agents, make_agent
 
 COPIES = ("init", "phase_start", "past")
+PAST = 8  # earlier selves of all policies that are held in memory at once
 
 
 def exchanged(game: Game[Any], lineup: Mapping[Seat, str], turn: int) -> dict[Seat, str]:
@@ -55,19 +57,37 @@ def turns(game: Game[Any], lineup: Mapping[Seat, str]) -> int:
 class Cast:
     """Agents by the names of the table above.
 
+    Copies of policies cost as much memory as the policies: only those that somebody names are made.
+
     Args:
         policies: the run's policies.
         folder: where snapshots are kept.
         rng: draws past selves.
+        names: all names that will be asked for; those of copies are what matters.
     """
 
-    def __init__(self, policies: Mapping[str, Policy], folder: Path, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        policies: Mapping[str, Policy],
+        folder: Path,
+        rng: np.random.Generator,
+        names: Iterable[str] = (),
+    ) -> None:
         self.policies, self.folder, self.rng = policies, folder, rng
         self.snapshots: dict[str, list[str]] = {name: [] for name in policies}
         self._agents: dict[str, Agent] = {}
-        self._first = {name: policy.frozen(f"{name}@init") for name, policy in policies.items()}
-        self._phase = {name: policy.frozen(f"{name}@phase_start") for name, policy in policies.items()}
-        self._past: dict[str, Policy] = {}
+        named = set(names)
+        self._first = {
+            name: policy.frozen(f"{name}@init")
+            for name, policy in policies.items()
+            if named & {f"{name}@init", f"{name}@past"}  # before the first snapshot the past is the beginning
+        }
+        self._phase = {
+            name: policy.frozen(f"{name}@phase_start")
+            for name, policy in policies.items()
+            if f"{name}@phase_start" in named
+        }
+        self._past: OrderedDict[str, Policy] = OrderedDict()  # the least recently drawn first
 
     def check(self, name: str) -> None:
         """Refuse what `find` could not find.
@@ -83,13 +103,18 @@ class Cast:
             raise UnknownName("occupant of a seat", name, [*self.policies, *selves, *agents()])
 
     def find(self, name: str) -> Agent:
-        """The agent called `name`; a past self is drawn anew each time."""
+        """The agent called `name`; a past self is drawn anew each time.
+
+        Raises:
+            UnknownName: with the known names.
+            ConfigError: it is a copy that was not among the names the cast was made with.
+        """
         self.check(name)
         policy, _, copy = name.partition("@")
         if copy == "init":
-            return self._first[policy]
+            return self.anchor(policy)
         if copy == "phase_start":
-            return self._phase[policy]
+            return _kept(self._phase, policy, copy)
         if copy == "past":
             return self._earlier(policy)
         if policy in self.policies:
@@ -100,12 +125,17 @@ class Cast:
 
     def anchor(self, name: str) -> Policy:
         """The policy as it was when the run began."""
-        return self._first[name]
+        return _kept(self._first, name, "init")
 
     def _earlier(self, policy: str) -> Policy:
+        """A past self, read anew where it is not among the few that were drawn last.
+
+        Which draws of a step share one copy is a matter of that step's draws alone, so that a run
+        that was resumed asks its policies in the same batches.
+        """
         known = self.snapshots[policy]
         if not known:
-            return self._first[policy]
+            return self.anchor(policy)
         chosen = known[int(self.rng.integers(len(known)))]
         if chosen not in self._past:
             version = int(chosen.rpartition("_")[2])
@@ -113,6 +143,9 @@ class Cast:
             copy.load(load_file(self.folder / f"{chosen}.safetensors"))
             copy.version = version
             self._past[chosen] = copy
+        self._past.move_to_end(chosen)
+        while len(self._past) > PAST:
+            self._past.popitem(last=False)
         return self._past[chosen]
 
     def snapshot(self) -> None:
@@ -130,9 +163,9 @@ class Cast:
 
     def begin_phase(self) -> None:
         """Let `policy@phase_start` be what the policies now are."""
-        for name, policy in self.policies.items():
-            self._phase[name].load(policy.state())
-            self._phase[name].version = policy.version
+        for name, copy in self._phase.items():
+            copy.load(self.policies[name].state())
+            copy.version = self.policies[name].version
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Tensors by name, and what JSON can hold."""
@@ -156,3 +189,12 @@ class Cast:
             if not (self.folder / f"{stem}.safetensors").is_file():
                 raise ConfigError(f"the checkpoint names snapshot {stem}, which is not in {self.folder}")
         self.rng.bit_generator.state = about["rng"]
+
+
+def _kept(copies: Mapping[str, Policy], policy: str, copy: str) -> Policy:
+    if policy not in copies:
+        raise ConfigError(
+            f"{policy}@{copy} is not kept: name it among the names its `Cast` is made with "
+            f"(kept: {', '.join(copies) or 'none'})"
+        )
+    return copies[policy]

@@ -91,7 +91,9 @@ class Run:
             )
             for (name, kind), seed in zip(config.policies.items(), seeds[4:], strict=True)
         }
-        self.cast = Cast(self.policies, self.folder / "snapshots", np.random.default_rng(seeds[0]))
+        self.cast = Cast(
+            self.policies, self.folder / "snapshots", np.random.default_rng(seeds[0]), _occupants(config)
+        )
         self.learners = {_name(one): self._learner(one, int(seeds[1])) for one in config.learners}
         self._check()
         self.collector = None
@@ -301,6 +303,13 @@ class Run:
 # ------------------------------------------------------------------------------------- checks
 def _name(learner: LearnerConfig) -> str:
     return learner.name or learner.policy
+
+
+def _occupants(config: RunConfig) -> set[str]:
+    """Everybody who is named in a lineup, or is what a learner's divergence is from."""
+    lineups = [config.lineup, *(phase.lineup for phase in config.phases)]
+    anchors = {f"{learner.policy}@init" for learner in config.learners if learner.reference == "init"}
+    return anchors.union(*(lineup.values() for lineup in lineups))
 
 
 def _check_learner(learner: LearnerConfig, *, arrays: bool) -> None:

@@ -8,7 +8,7 @@ import pytest
 from ludus.core.episode import Episode
 from ludus.core.game import role_of
 from ludus.core.play import play
-from ludus.core.registry import make
+from ludus.core.registry import make, make_agent
 from ludus.training.configuration import parse
 from ludus.training.run import Run
 
@@ -56,7 +56,7 @@ def test_a_role_learns_against_uniform_partners(game, params, role, steps, seed,
     run = trained(game, params, role, steps, seed, tmp_path)
     lineup = {**{role_of(s): "uniform" for s in run.game.players}}
     deals = range(10_000, 10_256)  # none of them met in training
-    start = run.cast.find("main@init")
+    start = make_agent("network", path=run.folder / "policies" / "main@init")
     before = earned(list(play(run.game, {**lineup, role: start}, deals)), role)
     after = earned(list(play(run.game, {**lineup, role: run.policies["main"]}, deals)), role)
     gain = after - before  # paired by deal
