@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+import ludus.array_clauses  # noqa: F401 - enters its clause
 from ludus.clauses import CLAUSES, Clause, Moment, Skip
 from ludus.core.agent import Agent, Decision, Failure, Request
 from ludus.core.errors import ContractError, LudusError
@@ -144,6 +145,8 @@ class _Recorder:
 def check_agent(agent: Agent, game: Game[Any], *, episodes: int = 5) -> None:
     """Check that an agent answers in order, with usable moves, and alike alone and in a batch.
 
+    A reply that is a forfeit or a failure is none of the agent's moves; if all are, the agent is broken.
+
     Raises:
         ContractError: naming the clause that is broken.
     """
@@ -156,13 +159,7 @@ def check_agent(agent: Agent, game: Game[Any], *, episodes: int = 5) -> None:
     together = agent.act(_fresh(requests))
     if len(together) != len(requests):
         raise ContractError(f"{agent.name} answered {len(requests)} requests with {len(together)} decisions")
-    for request, decision in zip(requests, together, strict=True):
-        if isinstance(decision.move, (Forfeit, Failure)):
-            continue
-        if decision.move not in request.options:
-            raise ContractError(
-                f"{agent.name} played {decision.move!r} in {request.view.text!r}: not among the options"
-            )
+    _check_moves(agent, requests, together)
     alone = [agent.act(_fresh([request]))[0].move for request in requests]
     for request, one, many in zip(requests, alone, together, strict=True):
         if one != many.move:
@@ -175,6 +172,20 @@ def check_agent(agent: Agent, game: Game[Any], *, episodes: int = 5) -> None:
             legal = request.options.legal  # type: ignore[union-attr]
             if abs(float(np.sum(p)) - 1) > 1e-5 or np.any(np.asarray(p)[~legal] > 0):
                 raise ContractError(f"{agent.name} gives probabilities {p} where {legal} is legal")
+
+
+def _check_moves(agent: Agent, requests: Sequence[Request], decisions: Sequence[Decision]) -> None:
+    """Moves are among the options; now and then a reply may be a forfeit or a failure, but not always."""
+    if not requests:
+        raise ContractError(f"{agent.name} was asked nothing: take a game and episodes in which players move")
+    unusable = [d.move for d in decisions if isinstance(d.move, (Forfeit, Failure))]
+    if len(unusable) == len(requests):
+        raise ContractError(f"{agent.name} answered none of {len(requests)} requests: {unusable[0]}")
+    for request, decision in zip(requests, decisions, strict=True):
+        if not isinstance(decision.move, (Forfeit, Failure)) and decision.move not in request.options:
+            raise ContractError(
+                f"{agent.name} played {decision.move!r} in {request.view.text!r}: not among the options"
+            )
 
 
 def _fresh(requests: Sequence[Request]) -> list[Request]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import gauss
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy import random as legacy
 from small_games import Errands, GuessCoin
 
-from ludus.core.agent import Decision, FirstLegal, Uniform
+from ludus.core.agent import Decision, Failure, FirstLegal, Uniform
 from ludus.core.array_game import Position
 from ludus.core.errors import ContractError
-from ludus.core.game import Choice, Game, Text, View
+from ludus.core.game import Choice, Forfeit, Game, Text, View
 from ludus.core.registry import GAMES, games, make, register
 from ludus.envs.cards.kuhn_poker import KuhnPoker
+from ludus.envs.matrix.iterated_prisoners_dilemma import IteratedPrisonersDilemma
 from ludus.testing import CLAUSES, check_agent, check_game, examine
 
 HALF = np.ones(2, np.bool_)
@@ -183,6 +186,30 @@ class BadArrays(KuhnPoker):
         return Position(after.record, tuple(2 * p for p in after.paid))
 
 
+class NumpyByName(GuessCoin):
+    def options(self, state, seat):
+        legacy.rand()
+        return super().options(state, seat)
+
+
+class DrawsByName(GuessCoin):
+    def forfeit(self, state, losers):
+        gauss(0, 1)
+        return super().forfeit(state, losers)
+
+
+class BadJoint(IteratedPrisonersDilemma):
+    def play(self, state, moves):
+        after = super().play(state, moves)
+        return Position(after.record, tuple(2 * p for p in after.paid))
+
+
+class BadJointMoves(IteratedPrisonersDilemma):
+    def options(self, state, seat):
+        names = super().options(state, seat).names
+        return Choice(names, np.array([True, seat == "player_0"]))
+
+
 class Endless(GuessCoin):
     def turn(self, state):
         return ("player_0",)
@@ -214,6 +241,19 @@ TWINS: dict[str, Callable[[], Game[Any]]] = {
     "replay": BadReplay,
     "arrays": BadArrays,
 }
+
+
+FURTHER = [
+    ("randomness", NumpyByName),
+    ("randomness", DrawsByName),
+    ("arrays", BadJoint),
+    ("arrays", BadJointMoves),
+]
+
+
+@pytest.mark.parametrize(("clause", "twin"), FURTHER, ids=lambda part: getattr(part, "__name__", part))
+def test_further_broken_twins(clause, twin) -> None:
+    assert clause in {line.name for line in examine(twin(), episodes=8).broken}
 
 
 def test_the_sound_twin_is_sound() -> None:
@@ -260,10 +300,34 @@ class Boastful(Uniform):
         return [np.ones(2) for _ in requests]
 
 
-@pytest.mark.parametrize("agent", [Short(), Illegal(), Crowd(), Boastful(), Uniform(name="")])
+class GivesUp(Uniform):
+    def act(self, requests):
+        return [Decision(Forfeit("no idea")) for _ in requests]
+
+
+class Broken(Uniform):
+    def act(self, requests):
+        return [Decision(Failure("no connection")) for _ in requests]
+
+
+@pytest.mark.parametrize(
+    "agent", [Short(), Illegal(), Crowd(), Boastful(), Uniform(name=""), GivesUp(), Broken()]
+)
 def test_broken_agents_fail(agent) -> None:
     with pytest.raises(ContractError):
         check_agent(agent, make("kuhn_poker"))
+
+
+class Unasked(GuessCoin):
+    def turn(self, state):
+        return ()
+
+
+def test_an_agent_that_is_never_asked_is_not_checked() -> None:
+    with pytest.raises(ContractError, match="was asked nothing"):
+        check_agent(Uniform(), Unasked())
+    with pytest.raises(ContractError, match="was asked nothing"):
+        check_agent(Uniform(), make("kuhn_poker"), episodes=0)
 
 
 def test_text_options_have_no_choice() -> None:
