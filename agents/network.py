@@ -153,7 +153,7 @@ class NetworkAgent:
         for request, row, value in zip(requests, logp, values, strict=True):
             move = _inverse(row[None], np.array([request.rng.random()]))[0]
             tokens = Tokens(
-                prompt=self._seen(request),
+                prompt=self.fed(request),
                 ids=np.array([move], np.int64),
                 logprobs=row[[move]].astype(np.float32),
                 sampled=np.ones(1, np.bool_),
@@ -165,17 +165,18 @@ class NetworkAgent:
         return decisions
 
     def value(self, requests: Sequence[Request]) -> NDArray[np.float64]:
-        _, values = self._rows(np.stack([self._seen(r) for r in requests]), None)
+        _, values = self._rows(np.stack([self.fed(r) for r in requests]), None)
         return values.astype(np.float64)
 
     def probabilities(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:
         return [np.exp(row) / np.exp(row).sum() for row in self._asked(requests)[0]]
 
     def _asked(self, requests: Sequence[Request]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        features = np.stack([self._seen(r) for r in requests])
+        features = np.stack([self.fed(r) for r in requests])
         return self._rows(features, np.stack([_legal(r) for r in requests]))
 
-    def _seen(self, request: Request) -> NDArray[Any]:
+    def fed(self, request: Request) -> NDArray[Any]:
+        """What the network reads of a request: features, or counts of hashed words."""
         words = self.network.shape.words
         return hashed(request.information, words) if words else _features(request)
 

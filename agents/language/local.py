@@ -147,6 +147,14 @@ class LanguageModel:
         found: T = self._known[mark]
         return found
 
+    def fed(self, request: Request) -> NDArray[np.int64] | None:
+        """The token ids (P,) that this request alone decides; None where a conversation decides them."""
+        return None if self.prompter.converses(request) else np.array(self.prompt(request), np.int64)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The reply that tokens spell."""
+        return self.engine.decode(tuple(ids))
+
     def replies(self, request: Request) -> tuple[Ids, ...] | None:
         """The token ids of every legal reply, end token included, in order; None where they are open."""
         if not isinstance(request.options, Choice):
