@@ -115,7 +115,6 @@ class OrderDesk:
     boxes: int = 2
     name: str = "order_desk"
     deterministic: bool = False  # programs may look at the clock or be stopped by it, and draw at random
-    agreement: float = 1.0  # the share of findings that must be found again where a record is verified
 
     def act(self, requests: Sequence[Request]) -> list[Decision]:
         with ThreadPoolExecutor(self.boxes) as pool:
