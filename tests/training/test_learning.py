@@ -168,8 +168,8 @@ PLAIN = {
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("variant", PLAIN)
-def test_plain_policy_gradients_circle_and_do_not_settle(variant, seed, tmp_path):
-    """The same model without magnet: over the second half it is never close, and goes up and down.
+def test_plain_policy_gradients_stay_away_from_it(variant, seed, tmp_path):
+    """The same model without magnet is never close over the second half: it circles, or is stuck.
 
     The rate is constant, for one that falls to zero brings anything to rest, and the entropy bonus
     is half of what holds it near equilibrium beside a magnet. What keeps the mass on the legal
@@ -183,4 +183,3 @@ def test_plain_policy_gradients_circle_and_do_not_settle(variant, seed, tmp_path
     ]  # fmt: skip
     _, late, _ = language_run(variant, seed, tmp_path, [*plain, *PLAIN[variant]])
     assert min(late) > 0.10
-    assert max(late) - min(late) > 0.05
