@@ -11,7 +11,7 @@ from ludus.agents.network import fresh
 from ludus.core.errors import ConfigError, TrainingError
 from ludus.core.ledger import Ledger
 from ludus.training.batch import minibatches
-from ludus.training.learner import Learner, whitened
+from ludus.training.learner import Learner, _totals, whitened
 from ludus.training.settings import LearnerConfig, Named, Objective, Optimiser
 
 GAME = ludus.make("kuhn_poker")
@@ -153,6 +153,17 @@ def test_decisions_without_weight_teach_nothing():
     assert len(batch) == int(weight.sum())
     assert batch.advantages.mean() == pytest.approx(one.prepare(ledger).advantages[weight > 0].mean())
     assert one.prepare(dataclasses.replace(ledger, weight=np.zeros(len(ledger)))) is None
+
+
+def test_totals_know_how_many_replies_are_open():
+    one, ledger = learner(), ledger_of(policy())
+    batch = one.prepare(ledger)
+    assert _totals(batch, np.arange(7)) == (7, 7, 0)
+    replies = tuple(((0,), (1,)) if row % 3 else None for row in range(len(batch)))
+    mixed = dataclasses.replace(batch, ledger=dataclasses.replace(batch.ledger, replies=replies))
+    assert _totals(mixed, np.arange(7)) == (7, 7, 3)
+    with pytest.raises(ConfigError, match="entropy_over = 'tokens'"):
+        one.learn(mixed, step=1)
 
 
 def test_an_agent_without_values_needs_another_estimator():
