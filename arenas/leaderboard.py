@@ -97,13 +97,13 @@ def standings(
         seed: of those draws.
 
     Raises:
-        ValueError: the episodes are of several games; `by_game` takes those apart.
+        ValueError: there are no episodes, or they are of several games; `by_game` takes those apart.
     """
     games = list(episodes)
+    if not games:
+        raise ValueError("standings are of games, and there are no episodes")
     if len(titles := sorted({title(e) for e in games})) != 1:
-        raise ValueError(
-            f"standings are of one game, and these are of {len(titles)}: {', '.join(titles) or 'none'}"
-        )
+        raise ValueError(f"standings are of one game, and these are of {len(titles)}: {', '.join(titles)}")
     counts = _counts(games)
     sums = tally(games, agents=sorted({name for name, _ in counts}))
     paid = mean_payoff(sums, resamples=resamples, seed=seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from ludus.core.errors import RecordError
 from ludus.core.game import Game, role_of
 from ludus.core.match import Match
 from ludus.core.registry import make
+from ludus.core.verify import verify
 
 EPISODES = "episodes.jsonl"
 FACTS = "tournament.json"
@@ -39,6 +41,27 @@ class Folder:
             raise RecordError(f"{self.path} holds no {EPISODES}: is it the folder of a tournament?")
         return list(read(self.file))
 
+    def true(self) -> list[Episode]:
+        """The episodes that verification does not refuse; a warning says how many it does.
+
+        Games in which machinery broke are handed on as they are: they count nowhere.
+
+        Raises:
+            RecordError: the folder holds no episodes.
+        """
+        episodes = self.episodes()
+        verdicts = verify(episodes)
+        refused = [v for v, e in zip(verdicts, episodes, strict=True) if not v.ok and e.end != "error"]
+        if refused:
+            first = refused[0]
+            warnings.warn(
+                f"{self.file}: {len(refused)} of {len(episodes)} episodes are refused and left out, the first of them "
+                f"episode {first.index} ({first.notes.get(first.refused, first.refused)}); see ludus verify {self.path}",
+                stacklevel=2,
+            )
+        out = {verdict.index for verdict in refused}
+        return [episode for number, episode in enumerate(episodes) if number not in out]
+
     def facts(self) -> dict[str, Any]:
         """What was written beside the episodes; empty if nothing was."""
         path = self.path / FACTS
@@ -52,10 +75,11 @@ class Folder:
         aside.replace(self.path / FACTS)
 
     def remaining(self, matches: Iterable[Match]) -> list[Match]:
-        """The matches that have not been played here; games in which machinery broke are played again."""
-        done = (
-            {identity(e.match) for e in self.episodes() if e.end != "error"} if self.file.exists() else set()
-        )
+        """The matches that have not been played here.
+
+        Games in which machinery broke are played again, and so are those whose record is refused.
+        """
+        done = {identity(e.match) for e in self.true() if e.end != "error"} if self.file.exists() else set()
         return [match for match in matches if identity(match) not in done]
 
     def add(self, episodes: Iterable[Episode]) -> Iterator[Episode]:

@@ -60,8 +60,10 @@ def tournament(
     if len(remaining) < len(plan):
         typer.echo(f"{out}: {len(plan) - len(remaining)} of {len(plan)} games are played already")
     play_on(folder, remaining)
-    exact = exploitabilities(rules, field)
-    folder.state({"game": repr(rules), "agents": [a.name for a in field], "exploitability": exact})
+    why: dict[str, str] = {}
+    exact = exploitabilities(rules, field, why=why)
+    names = [agent.name for agent in field]
+    folder.state({"game": repr(rules), "agents": names, "exploitability": exact, "no_exploitability": why})
     show(folder, command=f"ludus tournament {game} --agents '{agents}' --seeds {seeds} --out {out}")
 
 
@@ -91,8 +93,11 @@ def show(folder: Any, *, out: Path | None = None, command: str = "") -> None:
 
     from ludus.arenas.leaderboard import by_game, title
     from ludus.arenas.report import as_json, markdown, terminal
+    from ludus.core.errors import RecordError
 
-    episodes, facts = folder.episodes(), folder.facts()
+    episodes, facts = folder.true(), folder.facts()
+    if not episodes:
+        raise RecordError(f"{folder.file} holds no episode that counts: there is nobody to rank")
     exact = {title(e): facts.get("exploitability", {}) for e in episodes}
     tables = by_game(episodes, exploitability=exact)
     where = out or folder.path
@@ -101,8 +106,20 @@ def show(folder: Any, *, out: Path | None = None, command: str = "") -> None:
     (where / "standings.md").write_text("\n".join(map(markdown, tables)), encoding="utf-8")
     for table in tables:
         Console().print(terminal(table))
+    for line in missing(facts):
+        typer.echo(line)
     path = page(tables, episodes, facts, command).write(where / "index.html")
     typer.echo(f"{path}")
+
+
+def missing(facts: Mapping[str, Any]) -> list[str]:
+    """Sentences about agents without an exploitability, one for each reason; none if nobody has one."""
+    if all(value is None for value in facts.get("exploitability", {}).values()):
+        return []
+    agents: dict[str, list[str]] = {}
+    for name, reason in facts.get("no_exploitability", {}).items():
+        agents.setdefault(reason, []).append(name)
+    return [f"No exploitability of {', '.join(names)}: {reason}." for reason, names in agents.items()]
 
 
 def page(tables: list[Standings], episodes: list[Episode], facts: Mapping[str, Any], command: str) -> Any:
@@ -126,7 +143,8 @@ def page(tables: list[Standings], episodes: list[Episode], facts: Mapping[str, A
         boards=tables,
         reel=reel,
         notes=[
-            "Everything on this page is computed from the episodes beside it; the viewer replays them by the rules."
+            "Everything on this page is computed from the episodes beside it; the viewer replays them by the rules.",
+            *missing(facts),
         ],
         command=command,
     )

@@ -13,7 +13,7 @@ from ludus.arenas.schedules import round_robin
 from ludus.arenas.store import Folder
 from ludus.core.agent import Decision, FirstLegal, Uniform
 from ludus.core.episode import Episode, Step
-from ludus.core.errors import RecordError
+from ludus.core.errors import ConfigError, RecordError
 from ludus.core.game import Forfeit
 from ludus.core.match import Match
 from ludus.core.play import play
@@ -151,3 +151,48 @@ def test_facts_are_kept(tmp_path):
     folder = Folder(tmp_path / "new")
     folder.state({"game": "nim", "exploitability": {"a": None}})
     assert folder.facts() == {"game": "nim", "exploitability": {"a": None}}
+
+
+# -------------------------------------------------------------------- agents that cannot be tabulated
+class Searcher(Bet):
+    name = "searcher"
+
+    def probabilities(self, requests):
+        raise ConfigError("it needs to be shown the state")
+
+
+def test_an_agent_that_cannot_be_asked_has_no_exploitability_and_the_reason_is_kept():
+    why = {}
+    exact = exploitabilities(make("kuhn_poker"), [Uniform(), Searcher(), Bet()], why=why)
+    assert exact["uniform"] == pytest.approx(0.916667 / 2, abs=1e-6)
+    assert (exact["searcher"], exact["always_bet"]) == (None, None)
+    assert "shown the state" in why["searcher"]
+    assert set(why) == {"searcher", "always_bet"}
+
+
+# ----------------------------------------------------------------------------- records that are not true
+def test_forged_records_are_left_out_and_played_again(tmp_path):
+    plan = list(round_robin("kuhn_poker", [Uniform(), FirstLegal()], range(3)))
+    folder = Folder(tmp_path)
+    list(folder.add(play(plan)))
+    lines = folder.file.read_text().splitlines()
+    forged = json.loads(lines[2])
+    forged["returns"] = {seat: 7 * paid for seat, paid in forged["returns"].items()}
+    folder.file.write_text("\n".join([*lines[:2], json.dumps(forged), *lines[3:]]) + "\n")
+    with pytest.warns(UserWarning, match=r"1 of 6 episodes are refused.*episode 2.*ludus verify"):
+        assert [e.to_json() for e in folder.true()] == [*lines[:2], *lines[3:]]
+    with pytest.warns(UserWarning, match="refused"):
+        assert len(folder.remaining(plan)) == 1
+
+
+def test_games_that_broke_are_not_called_forged(tmp_path, recwarn):
+    match = Match("kuhn_poker", {"player_0": "uniform", "player_1": "first_legal"}, seed=3)
+    folder = Folder(tmp_path)
+    list(folder.add([Episode(match, (), end="error", fault="the endpoint is down")]))
+    assert len(folder.true()) == 1
+    assert not recwarn.list
+
+
+def test_standings_of_nothing_say_so():
+    with pytest.raises(ValueError, match="no episodes"):
+        standings([])

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shlex
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from ludus.cli import app, main
 from ludus.core.episode import read
 from ludus.core.errors import LudusError
 
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 COMMANDS = (
     "games",
     "check",
@@ -137,6 +140,34 @@ def test_a_tournament_goes_on_where_it_stopped_and_is_rendered_again(tmp_path):
     shown = run("leaderboard", out)
     assert shown.output.rstrip().endswith(str(out / "index.html"))
     assert (out / "standings.json").read_text() == before
+
+
+def test_a_tournament_with_search_keeps_its_standings(tmp_path):
+    out = tmp_path / "cup"
+    (line,) = re.findall(r"^ludus (tournament tic_tac_toe .*)$", README, re.MULTILINE)
+    words = shlex.split(line.replace("--seeds 50", "--seeds 1").replace("runs/cup", str(out)))
+    shown = run(*words).output
+    (table,) = json.loads((out / "standings.json").read_text())
+    assert table["games"] == 6
+    rows = {row["agent"]: row for row in table["rows"]}
+    assert set(rows) == {"uniform", "minimax", "mcts_50"}
+    assert rows["uniform"]["exploitability"] > 0.5
+    assert rows["minimax"]["exploitability"] is None
+    assert "No exploitability of minimax: " in shown
+    assert "No exploitability of minimax: " in (out / "index.html").read_text()
+
+
+def test_a_leaderboard_leaves_forgeries_out(tmp_path):
+    out = tmp_path / "cup"
+    run("tournament", "kuhn_poker", "--agents", "uniform, first_legal", "--seeds", 3, "--out", out)
+    path = out / "episodes.jsonl"
+    path.write_text(path.read_text().replace('"returns":{"player_0":1.0', '"returns":{"player_0":9.0', 1))
+    with pytest.warns(UserWarning, match="1 of 6 episodes are refused"):
+        run("leaderboard", out)
+    assert json.loads((out / "standings.json").read_text())[0]["games"] == 5
+    path.write_text("")
+    with pytest.raises(LudusError, match="nobody to rank"):
+        run("leaderboard", out)
 
 
 def test_check_gives_a_scorecard_and_what_to_add():
