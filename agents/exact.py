@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ludus.agents.simple import rules_for
 from ludus.core.agent import Decision, Request
 from ludus.core.errors import RecordError, UnknownName
 from ludus.core.game import Choice, Game, canonical
-from ludus.core.registry import make, register_agent
+from ludus.core.registry import register_agent
 
 Table: TypeAlias = Mapping[str, ArrayLike]
 MISSED = 1e-4  # how far from one the probabilities of a row may add up
@@ -95,7 +96,7 @@ def exact(
         return Tabular.load(path, name)
     from ludus.core.exact import solve
 
-    rules = make(game, **params) if isinstance(game, str) else game
+    rules = rules_for(game, params, exact)
     return Tabular(solve(rules, iterations), name or "equilibrium")
 
 

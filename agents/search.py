@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ludus.agents.simple import rules_for
 from ludus.core.agent import Decision, Request
 from ludus.core.errors import ConfigError
 from ludus.core.game import CHANCE, Choice, Game, Seat
-from ludus.core.registry import make, register_agent
+from ludus.core.registry import register_agent
 
 INFINITE = float("inf")
 NO_HORIZON = -1  # plies left, where the search looks to the end
@@ -26,7 +27,7 @@ class Searcher:
     """What both searches share: the game, and the checks at the border."""
 
     def __init__(self, game: str | Game[Any], name: str, params: dict[str, Any]) -> None:
-        self.game: Game[Any] = make(game, **params) if isinstance(game, str) else game
+        self.game: Game[Any] = rules_for(game, params, type(self))
         self.name = name
 
     def _state(self, request: Request) -> Any:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.agent import Decision, FirstLegal, Request, Uniform
 from ludus.core.errors import ConfigError, UnknownName
-from ludus.core.game import Choice, Move
-from ludus.core.registry import register_agent
+from ludus.core.game import Choice, Game, Move
+from ludus.core.registry import make, register_agent
 
 register_agent("uniform")(Uniform)
 register_agent("random")(Uniform)
@@ -98,3 +100,17 @@ def _choice(request: Request) -> Choice:
     if not isinstance(request.options, Choice):
         raise TypeError(f"{request.game}: {request.seat} has free replies; a constant move needs named ones")
     return request.options
+
+
+def rules_for(game: str | Game[Any], params: Mapping[str, Any], maker: Callable[..., Any]) -> Game[Any]:
+    """The game an agent is made for; `params` go with a name only.
+
+    Raises:
+        UnknownName: the game is made already, so that what is left over can only be a misspelt setting.
+    """
+    if isinstance(game, str):
+        return make(game, **params)
+    for left in params:
+        asked = inspect.signature(maker.__init__ if inspect.isclass(maker) else maker).parameters
+        raise UnknownName("setting of this agent", left, set(asked) - {"self", "params"})
+    return game

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ludus.agents.search import MCTS, Minimax
-from ludus.core.errors import ConfigError
+from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.play import play
-from ludus.core.registry import make
+from ludus.core.registry import make, make_agent
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +93,11 @@ def test_mcts_plays_the_same_from_the_same_seed():
         return [step.move for step in episode.steps]
 
     assert moves() == moves()
+
+
+def test_a_misspelt_setting_is_refused_and_not_passed_over() -> None:
+    game = make("tic_tac_toe")
+    with pytest.raises(UnknownName, match="setting of this agent 'simulation'; did you mean 'simulations'"):
+        make_agent("mcts", game=game, simulation=5)
+    with pytest.raises(UnknownName, match="parameter of tic_tac_toe 'foo'"):
+        make_agent("minimax", game="tic_tac_toe", foo=1)
