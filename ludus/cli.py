@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 
@@ -28,19 +29,24 @@ for module in (games, new, play, train, tournament, language, demo):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; what is wrong is said in one line, with exit code 2."""
+    """Run the command line; what is wrong is said in one line, with exit code 2.
+
+    With `LUDUS_DEBUG=1` in the environment the traceback is shown as well.
+    """
     warnings.showwarning = _say
     try:
         app(None if arguments is None else list(arguments))
-    except LudusError as fault:
-        _stop(str(fault))
     except BrokenPipeError:  # `ludus replay ... | head`: whoever read has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as fault:
+    except (LudusError, OSError) as fault:
         _stop(str(fault))
+    except (ValueError, TypeError) as fault:  # wrong arguments of a function that the command called
+        _stop(f"{fault} ({type(fault).__name__}; LUDUS_DEBUG=1 shows where)")
 
 
 def _stop(message: str) -> None:
+    if os.environ.get("LUDUS_DEBUG", "0") not in ("", "0"):
+        traceback.print_exc()
     sys.stderr.write(f"ludus: {' '.join(message.split())}\n")
     raise SystemExit(2)
 

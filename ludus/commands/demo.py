@@ -74,9 +74,9 @@ def demo(
         "Wall time": _clock(time.monotonic() - begun),
     }
     path = _page(folder, rules, board, tournament, runs, facts)
-    console.print(f"Verify what was kept:  ludus verify {folder} --summary")
+    console.print(f"Verify what was kept:  ludus verify {folder}")
     console.print(f"Done in {_clock(time.monotonic() - begun)}. The page:")
-    typer.echo(path)
+    typer.echo(path.resolve())
 
 
 def _refuse(folder: Path) -> None:

@@ -71,32 +71,9 @@ def check(
     from rich.console import Console
 
     from ludus.commands.scorecard import score
+    from ludus.commands.seating import game_by
 
-    card = score(_game(game, settings or []), episodes=episodes, seed=seed)
+    card = score(game_by(game, settings or []), episodes=episodes, seed=seed)
     Console().print(card.table())
     if card.broken:
         raise typer.Exit(1)
-
-
-def _game(name: str, settings: list[str]) -> Any:
-    """The game of a registered name or of `module:Class`."""
-    from ludus.commands.seating import _values, game_by
-
-    module, colon, kind = name.partition(":")
-    if not colon:
-        return game_by(name, settings)
-    import importlib
-    import sys
-
-    from ludus.core.errors import UnknownName
-    from ludus.core.game import Game
-
-    sys.path.insert(0, "")
-    try:
-        found = vars(importlib.import_module(module))
-    except ModuleNotFoundError as fault:
-        raise UnknownName("module", module, []) from fault
-    if kind not in found:
-        known = [k for k, v in found.items() if isinstance(v, type) and issubclass(v, Game)]
-        raise UnknownName(f"game in {module}", kind, known)
-    return found[kind](**_values(settings, name))

@@ -35,6 +35,9 @@ def teach(
     seed: Annotated[int, typer.Option(min=0, help="Decides transcripts and their order.")] = 0,
 ) -> None:
     """Teach a model a game's language on transcripts of random legal play, so that it starts legal and weak."""
+    from ludus.commands.seating import check_model
+
+    check_model(str(path))
     from ludus.agents.language.teach import teach as taught
 
     result = taught(path, game, steps=steps, seed=seed, to=to, show=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -56,6 +57,8 @@ def write_package(name: str, folder: Path) -> list[Path]:
         raise ConfigError(
             f"{name!r} is no name for a game: lower case letters, digits and single underscores"
         )
+    if keyword.iskeyword(name):
+        raise ConfigError(f"{name!r} is a word of Python, and the game's module is called like the game")
     if name in games():
         raise ConfigError(f"there is a game called {name!r} already; choose another name")
     home = folder / name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from ludus.commands.games import Settings
 if TYPE_CHECKING:
     from ludus.core.agent import Agent
     from ludus.core.episode import Episode
+    from ludus.core.game import Game
+
+FEW = 20  # verdicts that are printed one by one unless asked for otherwise
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,7 +41,7 @@ def play(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Append the episodes to this file.")] = None,
 ) -> None:
-    """Play a game: by default you against agents that play at random."""
+    """Play a game: you, in the first seat that you leave open, against agents that play at random elsewhere."""
     from ludus.commands.seating import game_by, lineup_by
     from ludus.core import play as core
     from ludus.core.agent import Uniform
@@ -46,7 +49,7 @@ def play(
     from ludus.core.match import Match
 
     rules = game_by(game, settings or [])
-    lineup: dict[str, Agent | str] = lineup_by(seat or [f"{rules.players[0]}=human"], rules, "uniform")
+    lineup: dict[str, Agent | str] = lineup_by(with_human(seat or [], rules), rules, "uniform")
     lineup = {place: Uniform() if who == "uniform" else who for place, who in lineup.items()}
     shown = tuple(show_state or ())
     for number in range(games):
@@ -56,15 +59,30 @@ def play(
             write([episode], out, append=True)
 
 
+def with_human(seats: list[str], rules: Game[Any]) -> list[str]:
+    """Who sits where, with a person in the first player's seat that nobody was given."""
+    from ludus.core.game import role_of
+
+    given = {text.partition("=")[0].strip() for text in seats}
+    free = [seat for seat in rules.players if seat not in given and role_of(seat) not in given]
+    return [*seats, f"{free[0]}=human"] if free else seats
+
+
 def replay(
     file: Annotated[Path, typer.Argument(help="A file of episodes, or a folder that holds episodes.jsonl.")],
     index: Annotated[int | None, typer.Option(min=0, help="Only this episode, counted from zero.")] = None,
 ) -> None:
     """Print recorded games move by move, as the rules replay them."""
     from ludus.core.episode import read
-    from ludus.core.errors import UnknownName
+    from ludus.core.errors import RecordError, UnknownName
 
     path = file / "episodes.jsonl" if file.is_dir() else file
+    if not path.exists():
+        below = sorted({*file.rglob("episodes.jsonl"), *file.rglob("episodes/*.jsonl")})
+        hint = f"; there are: {', '.join(map(str, below[:8]))}" if below else ""
+        raise RecordError(
+            f"{path} does not exist: replay takes a file of episodes, or a folder that holds episodes.jsonl{hint}"
+        )
     count = 0
     for number, episode in enumerate(read(path)):
         count += 1
@@ -78,20 +96,23 @@ def replay(
 
 
 def tell(episode: Episode, *, short: bool = False) -> None:
-    """Print a game: what was seen and done, and what came of it; `short` leaves the moves out."""
+    """Print a game: what was seen and done, and what came of it; `short` leaves the views out."""
     from ludus.core.game import CHANCE
     from ludus.core.replay import replay as frames
 
     lineup = ", ".join(f"{seat}: {name}" for seat, name in episode.lineup.items())
     typer.echo(f"{episode.game}, seed {episode.match.seed} ({lineup})")
     for frame in frames(episode):
-        if short or frame.seat is None:
+        if frame.seat is None:
             continue
         if frame.seat == CHANCE:
             typer.echo(f"  chance: {frame.name}")
             continue
         assert frame.view is not None
         assert frame.step is not None  # frames of seats have both
+        if short:
+            typer.echo(f"  {frame.seat} ({episode.lineup[frame.seat]}) played {frame.name}")
+            continue
         seen = "\n".join(f"    | {line}" for line in frame.view.text.splitlines())
         typer.echo(f"  {frame.seat} ({episode.lineup[frame.seat]}) sees\n{seen}")
         for reply in frame.step.rejected:
@@ -118,8 +139,11 @@ def verify(
         typer.Option(metavar="NAME=FOLDER", help="A policy of the records, to score its tokens again."),
     ] = None,
     summary: Annotated[bool, typer.Option("--summary", help="Only the counts and what was refused.")] = False,
+    each: Annotated[bool, typer.Option("--each", help=f"Every episode, also of more than {FEW}.")] = False,
 ) -> None:
     """Say of every episode which level of verification it reached: rules, crew, tokens.
+
+    Of more than 20 only the counts are printed, and what was refused.
 
     Ends with exit code 1 if any is refused or cannot be read.
     """
@@ -128,6 +152,7 @@ def verify(
     with warnings.catch_warnings(record=True) as unreadable:
         warnings.simplefilter("always")
         found = verdicts(path, _at_hand(agent or []))
+    summary = summary or (len(found) > FEW and not each)
     for warning in unreadable:
         typer.echo(f"unreadable  {warning.message}")
     for verdict in found:

@@ -4,19 +4,23 @@ uniform                                a registered name
 mcts(simulations=50, name=patient)     with settings, written as in TOML; bare words are strings
 rookie=mcts(simulations=5)             under another name
 runs/x/policies/net                    a folder that training or `ludus tiny` wrote
+mine:Careful(depth=2)                  a class or function of a module of yours, mine.py
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import json
 import re
+import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from ludus.core.agent import Agent
-from ludus.core.errors import ConfigError
+from ludus.core.errors import ConfigError, LudusError, UnknownName, nearest
 from ludus.core.game import Game, Seat, role_of
 from ludus.core.registry import AGENTS, make
 
@@ -24,8 +28,37 @@ _WRITTEN = re.compile(r"(?:(?P<label>[^=()]+)=)?(?P<name>[^=()]+?)(?:\((?P<setti
 
 
 def game_by(name: str, settings: Iterable[str] = ()) -> Game[Any]:
-    """The game called `name`, made with settings written `key=value`."""
-    return make(name, **_values(list(settings), f"the game {name}"))
+    """The game called `name`, or `module:Class`, made with settings written `key=value`."""
+    given = _values(list(settings), f"the game {name}")
+    try:
+        game: Game[Any] = named(name, "game")(**given) if ":" in name else make(name, **given)
+    except LudusError:
+        raise
+    except (TypeError, ValueError) as fault:
+        raise ConfigError(f"{name} cannot be made with {given or 'nothing set'}: {fault}") from fault
+    return game
+
+
+def named(name: str, kind: str) -> Callable[..., Any]:
+    """What `module:name` means; the folder that one stands in is searched first.
+
+    Raises:
+        UnknownName: there is no such module, or it holds nothing of that name.
+    """
+    module, _, what = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found = vars(importlib.import_module(module))
+    except ModuleNotFoundError as fault:
+        if fault.name is None or not f"{module}.".startswith(f"{fault.name}."):
+            raise ConfigError(f"{module} cannot be imported: {fault}") from fault
+        raise UnknownName("module", module, sorted(path.stem for path in Path().glob("*.py"))) from fault
+    if not callable(found.get(what)):
+        own = (k for k, v in found.items() if getattr(v, "__module__", "") == module and callable(v))
+        raise UnknownName(f"{kind} in {module}", what, own)
+    maker: Callable[..., Any] = found[what]
+    return maker
 
 
 def agents_by(text: str, game: Game[Any]) -> list[Agent]:
@@ -46,16 +79,35 @@ def agent_by(text: str, game: Game[Any]) -> Agent:
     name, settings = found["name"].strip(), _values(_split(found["settings"] or ""), f"the agent {text}")
     if (folder := Path(name)).is_dir():
         settings, name = {"path": str(folder), **settings}, _kind(folder)
-    maker = AGENTS.maker(name)
+    elif "/" in name and name not in AGENTS:
+        raise ConfigError(f"there is no folder {name}{_beside(folder)}")
+    if name == "language" and isinstance(settings.get("path"), str):
+        check_model(settings["path"])
+    maker = named(name, "agent") if ":" in name else AGENTS.maker(name)
     accepted = inspect.signature(maker).parameters
     if "game" in accepted and "path" not in settings:
         settings = {"game": game, **settings}
-    if found["label"] and "name" in accepted:
-        settings["name"] = found["label"].strip()
+    label = (found["label"] or "").strip()
+    if label and "name" in accepted:
+        settings["name"] = label
+    agent = _made(text, maker, settings)
+    if label or not getattr(agent, "name", ""):
+        agent.name = label or name.partition(":")[2]
+    return agent
+
+
+def _made(text: str, maker: Callable[..., Any], settings: dict[str, Any]) -> Agent:
+    """An agent of its maker; whatever fails is said of the text that asked for it."""
     try:
         agent: Agent = maker(**settings)
-    except TypeError as fault:
-        raise ConfigError(f"{text!r} cannot be made: {fault}; it takes {', '.join(accepted)}") from fault
+    except LudusError:
+        raise
+    except Exception as fault:
+        broken = unreadable(Path(str(settings["path"]))) if "path" in settings else ""
+        takes = f"; it takes {', '.join(inspect.signature(maker).parameters)}" if not broken else ""
+        raise ConfigError(f"{text!r} cannot be made: {broken or fault}{takes}") from fault
+    if not callable(getattr(agent, "act", None)):
+        raise ConfigError(f"{text!r} makes {agent!r}, which is no agent: it has no act(requests)")
     return agent
 
 
@@ -79,9 +131,54 @@ def _kind(folder: Path) -> str:
     """Which agent reads the folder."""
     if (folder / "network.json").exists():
         return "network"
+    if (folder / "policies").is_dir():
+        names = sorted(f"{path}" for path in (folder / "policies").iterdir() if path.is_dir())
+        raise ConfigError(f"{folder} is a run; its policies are {', '.join(names) or 'not there yet'}")
     if (folder / "config.json").exists():
         return "language"
     raise ConfigError(f"{folder} holds neither a network (network.json) nor a language model (config.json)")
+
+
+def check_model(path: str) -> None:
+    """Refuse what is neither a model's folder nor a name `owner/model` of the hub, before anything is loaded."""
+    folder = Path(path)
+    if folder.is_dir():
+        if _kind(folder) != "language":
+            raise ConfigError(f"{folder} holds a network, not a language model")
+        return
+    of_hub = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path) and not folder.parent.is_dir()
+    if not of_hub:
+        raise ConfigError(
+            f"there is no model folder {path}{_beside(folder)} (a model of the hub is written owner/model)"
+        )
+
+
+def _beside(folder: Path) -> str:
+    """What may have been meant by a folder that is not there."""
+    parent = next((p for p in folder.parents if p.is_dir()), Path())
+    names = sorted(p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
+    missing = folder.relative_to(parent).parts[0] if folder.is_relative_to(parent) else folder.name
+    if near := nearest(missing, names):
+        return f"; did you mean {parent / near}?"
+    return f"; in {parent} there are: {', '.join(names[:12]) or 'no folders'}"
+
+
+def unreadable(folder: Path) -> str:
+    """The first file of saved numbers or settings in a folder that cannot be read, and why; nothing if all can."""
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as fault:
+            return f"{path} cannot be read: {fault}"
+    for path in sorted(folder.rglob("*.safetensors")):
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                file.keys()
+        except (SafetensorError, OSError) as fault:
+            return f"{path} cannot be read: {fault}"
+    return ""
 
 
 def _split(text: str) -> list[str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ludus.training.settings import RunConfig
 
 PAGE_FILMS = 40  # training games on the page of a run
 
@@ -40,11 +44,37 @@ def train(
         laid += [f'root="{out.parent}"', f'name="{out.name}"']
     settings = configuration.load(config, laid)
 
-    from ludus.training.run import train as run
-
-    folder = run(settings, resume=resume, quiet=quiet)
+    folder = _run(settings, resume=resume, quiet=quiet)
     command = f"ludus train {' '.join([str(config), *(overrides or [])])}" + (f" --out {out}" if out else "")
     typer.echo(write_page(folder, command))
+
+
+def _run(settings: RunConfig, *, resume: bool, quiet: bool) -> Path:
+    """Train; leave no folder of a run that never began, so that the mended command finds its place free.
+
+    Raises:
+        ConfigError: the configuration cannot be run, or a file of the checkpoint cannot be read.
+    """
+    from ludus.commands.seating import unreadable
+    from ludus.core.errors import ConfigError, LudusError
+    from ludus.training.run import train as run
+
+    folder = Path(settings.root) / settings.name
+    new = not folder.exists()
+    saved = sorted((folder / "checkpoints").glob("step_*"))
+    if resume and not saved:
+        typer.echo(f"{folder} holds no checkpoint to resume: the run starts afresh", err=True)
+    try:
+        return run(settings, resume=resume, quiet=quiet)
+    except Exception as fault:
+        if new and folder.exists() and not any(folder.glob("policies/*@init")):
+            shutil.rmtree(folder)
+        broken = unreadable(saved[-1]) if resume and saved and not isinstance(fault, LudusError) else ""
+        if broken:
+            raise ConfigError(
+                f"{broken}; remove {saved[-1]} to go on from the checkpoint before it"
+            ) from fault
+        raise
 
 
 def write_page(folder: Path, command: str) -> Path:

@@ -61,7 +61,15 @@ def test_games_lists_every_game_with_what_it_is():
         (["play", "kuhn_poker", "--seat", "player_0=constant(mov=bet)"], "it takes move, name"),
         (["tournament", "kuhn_poker", "--agents", "uniform"], "2 places"),
         (["leaderboard", "/nowhere"], "episodes.jsonl"),
-        (["replay", "/nowhere.jsonl"], "No such file"),
+        (["replay", "/nowhere.jsonl"], "does not exist: replay takes"),
+        (["play", "nim", "--set", "stones=abc"], "stones"),
+        (["play", "nim", "--set", "stones=-3"], "1 to 10,000 stones"),
+        (["play", "kuhn_poker", "--seat", "player_0=mcts(simulations=0)"], "at least one simulation"),
+        (["play", "kuhn_poker", "--seat", "player_0=language(path=configz)"], "did you mean configs?"),
+        (["play", "kuhn_poker", "--seat", "player_0=runs_there_not/x"], "there is no folder"),
+        (["play", "kuhn_poker", "--seat", "player_0=no_module:Agent"], "unknown module 'no_module'"),
+        (["teach", "nosuch", "--game", "kuhn_poker"], "there is no model folder nosuch"),
+        (["new", "game", "class"], "word of Python"),
         (["verify", "/nowhere.jsonl"], "does not exist"),
         (["train", "nowhere.toml"], "there is no nowhere.toml"),
         (["new", "game", "Kuhn Poker"], "lower case"),
@@ -76,6 +84,64 @@ def test_what_is_wrong_is_one_line_and_exit_code_two(arguments, says, capsys):
     assert said.startswith("ludus: ")
     assert said.count("\n") == 1
     assert says in said
+
+
+def test_wrong_arguments_of_any_kind_are_one_line_and_a_traceback_is_there_for_the_asking(
+    capsys, monkeypatch
+):
+    def app(arguments):
+        raise ValueError("seven is no number\nof seats")
+
+    monkeypatch.setattr("ludus.cli.app", app)
+    for debug, lines in (("", 1), ("1", 5)):
+        monkeypatch.setenv("LUDUS_DEBUG", debug)
+        with pytest.raises(SystemExit) as stopped:
+            main([])
+        assert stopped.value.code == 2
+        said = capsys.readouterr().err
+        assert said.splitlines()[-1].startswith("ludus: seven is no number of seats (ValueError")
+        assert ("Traceback" in said) == bool(debug)
+        assert said.count("\n") >= lines
+
+
+MINE = """
+from ludus import Decision
+
+class Bold:
+    name = "bold"
+    def __init__(self, move=1): self.move = move
+    def act(self, requests): return [Decision(self.move) for _ in requests]
+
+def timid(): return Bold(0)
+def nobody(): return 7
+"""
+
+
+def test_an_agent_of_ones_own_sits_down_by_module_and_name(tmp_path, monkeypatch):
+    (tmp_path / "my_agents.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    agents = "my_agents:Bold, t=my_agents:timid, odd=my_agents:Bold(move=0)"
+    run("tournament", "kuhn_poker", "--agents", agents, "--seeds", 2, "--out", "cup")
+    rows = json.loads((tmp_path / "cup/standings.json").read_text())[0]["rows"]
+    assert {row["agent"] for row in rows} == {"bold", "t", "odd"}
+    shown = run("play", "kuhn_poker", "--seat", "player_0=my_agents:Bold", "--seat", "player_1=first_legal")
+    assert "bold (player_0)" in shown.output
+    for text, says in (
+        ("my_agents:Bolt", "Bold"),
+        ("my_agents:nobody", "no agent"),
+        ("my_agents:Bold(x=1)", "move"),
+    ):
+        with pytest.raises(LudusError, match=says):
+            run("play", "kuhn_poker", "--seat", f"player_0={text}", "--seat", "player_1=uniform")
+    sys.modules.pop("my_agents")
+
+
+def test_the_person_keeps_the_seat_that_is_left_open(tmp_path):
+    shown = run(
+        "play", "kuhn_poker", "--seat", "player_1=constant(move=bet)", "--seed", 1, stdin="pass\npass\n"
+    )
+    assert "player_0: human, player_1: always_bet" in shown.output
+    assert "player_1 (always_bet) played bet" in shown.output  # what the other did is told
 
 
 def test_a_person_plays_and_the_episode_is_kept(tmp_path):
@@ -103,6 +169,10 @@ def test_replay_prints_one_game_or_all(tmp_path):
     assert every.count("the game is over") == 3
     assert one.startswith("# 2\nnim, seed 2")
     assert one.strip() in every
+    (tmp_path / "e/episodes").mkdir(parents=True)
+    (tmp_path / "e/episodes/last.jsonl").write_text("")
+    with pytest.raises(LudusError, match=r"there are: .*e/episodes/last.jsonl"):
+        run("replay", tmp_path / "e")
     with pytest.raises(LudusError, match="0 to 2"):
         run("replay", path, "--index", 3)
 
@@ -122,6 +192,13 @@ def test_verify_tells_levels_and_refuses_a_forgery(tmp_path):
     assert re.search(r"1  kuhn_poker  REFUSED at rules: .*returns", bad.output)
     assert "e.jsonl:3" in bad.output
     assert "3 episodes: 2 reached 'rules'; 1 refused; 1 unreadable" in bad.output
+
+
+def test_verify_of_many_prints_the_counts_unless_each_is_asked_for(tmp_path):
+    path = tmp_path / "e.jsonl"
+    run("play", "kuhn_poker", "--seat", "player=uniform", "--games", 21, "--out", path)
+    assert run("verify", path).output.count("\n") == 1
+    assert run("verify", path, "--each").output.count("\n") == 22
 
 
 def test_a_tournament_goes_on_where_it_stopped_and_is_rendered_again(tmp_path):
@@ -218,6 +295,35 @@ def test_check_takes_a_game_that_is_not_registered(tmp_path, monkeypatch):
     with pytest.raises(LudusError, match="Coin"):
         run("check", "half_done:Con")
     sys.modules.pop("half_done")
+
+
+TRAIN = (
+    'game.name = "kuhn_poker"\npolicies.net = {name = "network", hidden = [8]}\nlineup.player = "net"\n'
+    'learners = [{policy = "net", preset = "ppo"}]\nphases = [{steps = 1}]\nkeep_episodes = 0\n'
+    'collect = {by = "arrays", rows = 8, length = 4}\ntensorboard = false\n'
+)
+
+
+def test_a_run_that_never_began_leaves_its_place_free(tmp_path):
+    pytest.importorskip("torch")
+    toml, out = tmp_path / "run.toml", tmp_path / "x"
+    toml.write_text(TRAIN)
+    with pytest.raises((LudusError, TypeError, ValueError)):
+        run("train", toml, "policies.net.hiden=[4]", "--out", out, "--quiet")
+    assert not out.exists()
+    assert "starts afresh" in run("train", toml, "--out", out, "--quiet", "--resume").stderr
+    with pytest.raises(LudusError, match="resume"):
+        run("train", toml, "seed=9", "--out", out, "--quiet")
+    assert (out / "policies" / "net" / "network.json").is_file()  # what was there before is left alone
+    with pytest.raises(LudusError, match=r"its policies are .*x/policies/net"):
+        run("play", "kuhn_poker", "--seat", f"player_0={out}", "--seat", "player_1=uniform")
+    newest = max((out / "checkpoints").iterdir())
+    for weights in (*(out / "policies" / "net").glob("*.safetensors"), newest / "policy-net.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(LudusError, match="safetensors"):
+        run("play", "kuhn_poker", "--seat", f"player_0={out}/policies/net", "--seat", "player_1=uniform")
+    with pytest.raises(LudusError, match=r"policy-net.safetensors"):
+        run("train", toml, "--out", out, "--quiet", "--resume")
 
 
 def test_train_writes_a_run_with_a_page_and_resumes(tmp_path):

@@ -28,7 +28,7 @@ def made(tmp_path_factory):
 
 def test_the_path_of_the_page_is_printed_last(made):
     folder, output = made
-    assert output.rstrip().splitlines()[-1] == str(folder / "index.html")
+    assert output.rstrip().splitlines()[-1] == str((folder / "index.html").resolve())
     assert (folder / "index.html").stat().st_size > 50_000
 
 

@@ -80,6 +80,7 @@ def test_names_that_cannot_be_are_refused(tmp_path):
         ("nim", "already"),
         ("2fast", "lower case"),
         ("a__b", "lower case"),
+        ("class", "word of Python"),
     ):
         with pytest.raises(ConfigError, match=why):
             write_package(name, tmp_path)
