@@ -43,12 +43,21 @@ def _estimate(value: Estimate, form: str, width: str) -> str:
     return f"{form.format(value.mean)} ±{width.format((value.high - value.low) / 2)}"
 
 
+ORDER = (
+    "The order is by rating, which counts who earned more in each game and not how much: a bold agent that a weak "
+    "field pays can outrate the equilibrium, which nobody beats and which hunts for nobody's mistakes."
+)
+EXPLOITABILITY = "Exploitability is NashConv divided by the number of players."
+
+
 def foot(table: Standings) -> str:
     """What the figures rest on."""
     broken = f"; {table.errors} games in which machinery broke are left out" if table.errors else ""
+    exact = any(row.exploitability is not None for row in table.rows)
     return (
         f"{table.game}: {table.games} games on {table.seeds} seeds, every pairing on the same seeds with seats "
-        f"exchanged{broken}. 95 % intervals, from resampled seeds. Ratings: Bradley-Terry, Elo scale, the field's mean at 1000."
+        f"exchanged{broken}. 95 % intervals, from resampled seeds. Ratings: Bradley-Terry, Elo scale, the field's mean at 1000. "
+        f"{ORDER}{' ' + EXPLOITABILITY if exact else ''}"
     )
 
 

@@ -7,13 +7,41 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from ludus.cli import app
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def examples():
+    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_agent_of_the_example_is_rated_in_python_and_from_the_command_line(tmp_path, monkeypatch, capsys):
+    _, example = examples()
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
+    assert re.search(r"\| 1 \| bold \|", capsys.readouterr().out)
+    (tmp_path / "mine.py").write_text(example.split("mine = ")[0])
+    (line,) = [line for line in commands() if "mine:Bold" in line]
+    words = [*shlex.split(line)[1:], "--seeds", "2"]
+    shown = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert shown.exit_code == 0
+    assert "bold" in (tmp_path / "runs/bold/standings.md").read_text()
+
+
+def test_the_doors_open_by_the_names_that_are_told():
+    gymnasium, pettingzoo = pytest.importorskip("gymnasium"), pytest.importorskip("pettingzoo")
+    (text,) = re.findall(r"```\n(import ludus, gymnasium.*?)```", README, re.DOTALL)
+    lines = [line.split("#")[0].replace("race", "kuhn_poker") for line in text.splitlines()[2:]]
+    there = {"gymnasium": gymnasium, "pettingzoo": pettingzoo}
+    for line in lines:
+        assert "kuhn_poker" in repr(eval(line, there).unwrapped.host.game)
+
+
 def test_the_example_registers_a_game_and_learns_it(tmp_path, monkeypatch, capsys):
     pytest.importorskip("torch")
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    example, _ = examples()
     assert len([line for line in example.splitlines() if line.strip()]) <= 25
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
@@ -35,8 +63,6 @@ def commands():
 def test_every_command_of_the_readme_can_be_read(line):
     """The words are parsed as the command line does, and nothing is run."""
     import typer
-
-    from ludus.cli import app
 
     for part in line.split("&&"):
         words = shlex.split(part)[1:]
@@ -64,8 +90,6 @@ def test_pictures_and_files_are_there():
 
 
 def test_help_is_short_enough_to_read():
-    from ludus.cli import app
-
     shown = CliRunner().invoke(app, ["--help"]).output
     for name in (
         "games",

@@ -25,27 +25,30 @@ function panel(curve, names, state) {
   const log = state.log && curve.log && series.every((s) => s.points.every((p) => p[1] > 0));
   const xs = series.flatMap((s) => s.points.map((p) => p[0])), ys = series.flatMap((s) => s.points.map((p) => p[1]));
   if (!xs.length) return null;
+  // lines of reference are named beside the plot, where no curve runs; on a phone, in the words above it
+  const lines = (curve.lines || []).filter((l) => !log || l.y > 0), beside = BOX.w >= 440;
+  const right = lines.length && beside ? 14 + 7 * Math.max(...lines.map((l) => l.label.length)) : BOX.right;
   const spread = new Set(series.map((s) => s.points.at(-1)[0])).size > 1 && Math.max(...xs) / Math.max(1, Math.min(...series.map((s) => s.points.at(-1)[0]))) > 8;
   const least = Math.min(...xs.filter((x) => x > 0)), xlog = spread && isFinite(least);
-  const lines = curve.lines || [];
-  let lo = Math.min(...ys, ...lines.map((l) => l.y).filter((y) => !log || y > 0)), hi = Math.max(...ys, ...lines.map((l) => l.y));
+  let lo = Math.min(...ys, ...lines.map((l) => l.y)), hi = Math.max(...ys, ...lines.map((l) => l.y));
   if (log) { lo *= 0.8; hi *= 1.15; } else { if (curve.zero) lo = Math.min(0, lo); const pad = (hi - lo || 1) * 0.06; hi += pad; if (lo !== 0) lo -= pad; }
-  const x0 = xlog ? least : Math.min(0, ...xs), X = scale(x0, Math.max(...xs), BOX.left, BOX.w - BOX.right, xlog);
+  const x0 = xlog ? least : Math.min(0, ...xs), X = scale(x0, Math.max(...xs), BOX.left, BOX.w - right, xlog);
   const Y = scale(lo, hi, BOX.h - BOX.bottom, BOX.top, log);
   const picture = svg("svg", { width: BOX.w, height: BOX.h, viewBox: `0 0 ${BOX.w} ${BOX.h}`, role: "img", "aria-label": curve.label });
   const yt = log ? logTicks(lo, hi) : ticks(lo, hi, 5), d = decimals(yt);
-  for (const t of yt) picture.append(svg("line", { class: "grid", x1: BOX.left, x2: BOX.w - BOX.right, y1: Y(t), y2: Y(t) }),
+  for (const t of yt) picture.append(svg("line", { class: "grid", x1: BOX.left, x2: BOX.w - right, y1: Y(t), y2: Y(t) }),
     svg("text", { x: BOX.left - 8, y: Y(t) + 4, "text-anchor": "end" }, log ? short(t) : minus(t.toFixed(d))));
   const xt = xlog ? logTicks(x0, Math.max(...xs)).filter((t, k, all) => all.length < 6 || /^1/.test(t.toExponential())) : ticks(x0, Math.max(...xs), 4);
   for (const t of xt) picture.append(svg("line", { class: "base", x1: X(t), x2: X(t), y1: BOX.h - BOX.bottom, y2: BOX.h - BOX.bottom + 4 }),
     svg("text", { x: X(t), y: BOX.h - BOX.bottom + 18, "text-anchor": "middle" }, short(t)));
-  picture.append(svg("line", { class: "base", x1: BOX.left, x2: BOX.w - BOX.right, y1: BOX.h - BOX.bottom, y2: BOX.h - BOX.bottom }),
-    svg("text", { x: (BOX.left + BOX.w - BOX.right) / 2, y: BOX.h - 4, "text-anchor": "middle" }, (DATA.abscissae[state.x] || state.x) + (xlog ? ", logarithmic" : "")));
-  for (const l of lines) if (!log || l.y > 0) picture.append(svg("line", { class: "ref", x1: BOX.left, x2: BOX.w - BOX.right, y1: Y(l.y), y2: Y(l.y) }));
+  picture.append(svg("line", { class: "base", x1: BOX.left, x2: BOX.w - right, y1: BOX.h - BOX.bottom, y2: BOX.h - BOX.bottom }),
+    svg("text", { x: (BOX.left + BOX.w - right) / 2, y: BOX.h - 4, "text-anchor": "middle" }, (DATA.abscissae[state.x] || state.x) + (xlog ? ", logarithmic" : "")));
+  for (const l of lines) picture.append(svg("line", { class: "ref", x1: BOX.left, x2: BOX.w - right, y1: Y(l.y), y2: Y(l.y) }));
   for (const s of series) draw(picture, s, X, Y, xlog ? x0 : -Infinity);
-  for (const l of lines) if (!log || l.y > 0) picture.append(svg("text", { class: "over", x: BOX.w - BOX.right, y: Y(l.y) - 6, "text-anchor": "end" }, l.label));
-  follow(picture, series, X, Y, curve, state, xlog ? x0 : -Infinity);
-  return h("div.panel", {}, h("h3", {}, curve.label + (log ? " (logarithmic)" : "")), h("p", {}, curve.says || ""), picture);
+  if (beside) for (const l of lines) picture.append(svg("text", { class: "over", x: BOX.w - right + 8, y: Y(l.y) + 4 }, l.label));
+  follow(picture, series, X, Y, curve, state, xlog ? x0 : -Infinity, right);
+  const dashed = beside || !lines.length ? "" : ` Dashed: ${lines.map((l) => l.label).join(", ")}.`;
+  return h("div.panel", {}, h("h3", {}, curve.label + (log ? " (logarithmic)" : "")), h("p", {}, (curve.says || "") + dashed), picture);
 }
 /* Noisy curves are drawn faintly as measured, and over them a running mean. */
 function draw(picture, s, X, Y, least) {
@@ -61,7 +64,7 @@ function draw(picture, s, X, Y, least) {
   const last = kept.at(-1);
   if (last) picture.append(svg("circle", { cx: X(last[0]), cy: Y(mean.at(-1)[1]), r: 3.5, style: `fill:${s.hue}` }));
 }
-function follow(picture, series, X, Y, curve, state, least) {
+function follow(picture, series, X, Y, curve, state, least, right) {
   const line = svg("line", { class: "base", y1: BOX.top, y2: BOX.h - BOX.bottom, visibility: "hidden" });
   const dots = series.map((s) => svg("circle", { r: 4, style: `fill:${s.hue};stroke:var(--paper)`, "stroke-width": 1.5, visibility: "hidden" }));
   picture.append(line, ...dots);
@@ -69,7 +72,7 @@ function follow(picture, series, X, Y, curve, state, least) {
   picture.addEventListener("pointerleave", away);
   picture.addEventListener("pointermove", (e) => {
     const box = picture.getBoundingClientRect(), at = ((e.clientX - box.left) * BOX.w) / box.width;
-    if (at < BOX.left - 4 || at > BOX.w - BOX.right + 4) return away();
+    if (at < BOX.left - 4 || at > BOX.w - right + 4) return away();
     line.setAttribute("x1", at); line.setAttribute("x2", at); line.setAttribute("visibility", "visible");
     const rows = series.map((s, k) => {
       const near = s.points.filter((p) => p[0] >= least).reduce((a, b) => (Math.abs(X(b[0]) - at) < Math.abs(X(a[0]) - at) ? b : a));

@@ -129,8 +129,8 @@ function standings(board, number) {
   });
   const foot = h("tr", {}, h("td"), h("td.who"), h("td.bar95", {}, axis(ratings, 0)), h("td.bar95", {}, axis(pays, 1)),
     h("td", { colspan: seen.length + (exact ? 2 : 1) }));
-  const caption = h("p.caption", {}, h("b", {}, `Table ${number}. `), `${count(board.games)} games of ${board.game} on ${count(board.seeds)} seeds; every pairing is played on the same seeds with seats exchanged. ${ELO_WORDS} Bars are 95\u00a0% intervals from resampling seeds, not games. `,
-    exact ? "A rating says who beats this field; exploitability, what a best response wins from the agent above the game\u2019s value, says who is hard to beat. " : "",
+  const caption = h("p.caption", {}, h("b", {}, `Table ${number}. `), `${count(board.games)} games of ${board.game} on ${count(board.seeds)} seeds; every pairing is played on the same seeds with seats exchanged. ${ELO_WORDS} ${DATA.order} Bars are 95\u00a0% intervals from resampling seeds, not games. `,
+    exact ? "A rating says who beats this field; exploitability, what a best response wins from the agent above the game\u2019s value, says who is hard to beat. " + DATA.exploitability + " " : "",
     exact && board.rows.some((r) => r.illegal && r.exploitability !== null) ? "Of a language model it is that of its mixing over the legal replies. " : "",
     board.errors ? `${board.errors} games in which machinery broke are counted and left out. ` : "", never.length ? `There was no ${never.join(", no ")}.` : "");
   section(`standings-${number}`, "Standings", board.game,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ludus.arenas.leaderboard import Standings, to_data
-from ludus.arenas.report import markdown
+from ludus.arenas.report import EXPLOITABILITY, ORDER, markdown
 from ludus.arenas.web.curves import ABSCISSAE, Curve
 from ludus.arenas.web.films import Reel
 
@@ -51,7 +51,7 @@ class Page:
             "title": self.title, "lead": self.lead, "facts": [[k, str(v)] for k, v in self.facts.items()],
             "boards": [to_data(board) for board in self.boards], "curves": [curve.data() for curve in self.curves],
             "films": self.reel.films, "texts": self.reel.texts, "notes": list(self.notes), "command": self.command,
-            "abscissae": ABSCISSAE,
+            "abscissae": ABSCISSAE, "order": ORDER, "exploitability": EXPLOITABILITY,
         }  # fmt: skip
         parts = {
             "title": html.escape(self.title),

@@ -245,7 +245,7 @@ def _curves(rules: Game[Any], runs: Mapping[str, list[dict[str, Any]]]) -> list[
     panels = (
         Panel(
             r"eval/nash_conv/.+", "NashConv",
-            "What both seats could gain in all by each answering best. Exact; zero at an equilibrium.",
+            "What both seats could gain in all by each answering best. Exact; zero at an equilibrium; exploitability is half of it.",
             {"random play": nash_conv(rules, uniform(rules))}, log=True,
         ),
         Panel(

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from ludus.arenas.exploit import exploitabilities
 from ludus.arenas.leaderboard import by_game, standings, to_data
-from ludus.arenas.report import as_json, markdown, terminal
+from ludus.arenas.report import EXPLOITABILITY, ORDER, as_json, markdown, terminal
 from ludus.arenas.schedules import round_robin
 from ludus.arenas.store import Folder
 from ludus.core.agent import Decision, FirstLegal, Uniform
@@ -107,6 +107,9 @@ def test_the_forms_carry_the_same_figures(episodes):
         assert f"{row.payoff.mean:+.3f}" in shown
         assert kept["rating"][0] == pytest.approx(row.rating.mean, abs=1e-5)
     assert "0.2500" in text
+    for form in (text, " ".join(shown.split())):
+        assert ORDER in form
+        assert EXPLOITABILITY in form
     assert data["payoffs"]["cells"][0][0] is None
     assert to_data(table) == data
 

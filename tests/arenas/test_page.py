@@ -4,6 +4,7 @@ import json
 import re
 
 from ludus.arenas.leaderboard import standings
+from ludus.arenas.report import ORDER
 from ludus.arenas.schedules import round_robin
 from ludus.arenas.web.curves import POINTS, Curve, curves, read_metrics, series
 from ludus.arenas.web.films import Reel
@@ -41,6 +42,7 @@ def test_the_page_needs_nothing_from_outside_and_holds_everything():
     assert len(data["boards"][0]["rows"]) == 2
     assert data["curves"][0]["series"][0] == {"name": "net", "x": {"step": [1.0]}, "y": [0.5]}
     assert len(data["films"]) == 6
+    assert data["order"] == ORDER  # what the order of the rows counts, and what it does not
 
 
 def test_nothing_a_player_writes_becomes_markup():
