@@ -129,6 +129,8 @@ def lineup_by(seats: Iterable[str], game: Game[Any], otherwise: str) -> dict[Sea
 
 def _kind(folder: Path) -> str:
     """Which agent reads the folder."""
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder}{_beside(folder)}")
     if (folder / "network.json").exists():
         return "network"
     if (folder / "policies").is_dir():
@@ -146,7 +148,7 @@ def check_model(path: str) -> None:
         if _kind(folder) != "language":
             raise ConfigError(f"{folder} holds a network, not a language model")
         return
-    of_hub = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path) and not folder.parent.is_dir()
+    of_hub = re.fullmatch(r"(?!runs/)[\w-][\w.-]*/[\w.-]+", path) and not folder.parent.is_dir()
     if not of_hub:
         raise ConfigError(
             f"there is no model folder {path}{_beside(folder)} (a model of the hub is written owner/model)"

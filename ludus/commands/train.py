@@ -35,6 +35,7 @@ def train(
 ) -> None:
     """Train policies as a TOML file describes; write a run folder with a page of its learning curves."""
     from ludus import config as configuration
+    from ludus.commands.seating import check_model
 
     if explain:
         typer.echo(configuration.explain())
@@ -44,6 +45,9 @@ def train(
         laid += [f'root="{out.parent}"', f'name="{out.name}"']
     settings = configuration.load(config, laid)
 
+    for policy in settings.policies.values():
+        if policy.name == "language" and isinstance(policy.settings.get("path"), str):
+            check_model(policy.settings["path"])
     folder = _run(settings, resume=resume, quiet=quiet)
     command = f"ludus train {' '.join([str(config), *(overrides or [])])}" + (f" --out {out}" if out else "")
     typer.echo(write_page(folder, command))

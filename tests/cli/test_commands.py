@@ -69,6 +69,11 @@ def test_games_lists_every_game_with_what_it_is():
         (["play", "kuhn_poker", "--seat", "player_0=runs_there_not/x"], "there is no folder"),
         (["play", "kuhn_poker", "--seat", "player_0=no_module:Agent"], "unknown module 'no_module'"),
         (["teach", "nosuch", "--game", "kuhn_poker"], "there is no model folder nosuch"),
+        (
+            ["train", "configs/lm_kuhn.toml", 'policies.main={name="language", path="runs/nosuch"}'],
+            "there is no model folder runs/nosuch",
+        ),
+        (["verify", "configs", "--agent", "net=nosuch"], "there is no folder nosuch"),
         (["new", "game", "class"], "word of Python"),
         (["verify", "/nowhere.jsonl"], "does not exist"),
         (["train", "nowhere.toml"], "there is no nowhere.toml"),
