@@ -314,7 +314,7 @@ def test_a_run_that_never_began_leaves_its_place_free(tmp_path):
     toml, out = tmp_path / "run.toml", tmp_path / "x"
     toml.write_text(TRAIN)
     with pytest.raises((LudusError, TypeError, ValueError)):
-        run("train", toml, "policies.net.hiden=[4]", "--out", out, "--quiet")
+        run("train", toml, "policies.net.hidenn=[4]", "--out", out, "--quiet")
     assert not out.exists()
     assert "starts afresh" in run("train", toml, "--out", out, "--quiet", "--resume").stderr
     with pytest.raises(LudusError, match="resume"):
