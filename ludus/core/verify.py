@@ -14,10 +14,10 @@ A file shows that it is consistent, not who made it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from ludus.core.replay import Frame, game_of, replay
 from ludus.core.table import Table, seat_stream
 
 CLOSE = 1e-3  # log-probabilities scored again, in another batch or on another machine
+Asked: TypeAlias = tuple[Step, Request]  # a decision, and what the loop had asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,15 @@ def _episodes(what: str | Path | Iterable[Episode]) -> Iterator[Episode]:
 
 def _verdict(index: int, episode: Episode, agents: Mapping[str, Agent]) -> Verdict:
     notes: dict[str, str] = {}
-    reached = level = ""
+    reached, level = "", "rules"
     try:
-        for level, check in _LEVELS:
-            passed, notes[level] = check(episode, agents)
+        game = game_of(episode)
+        frames = list(replay(episode, game))
+        _check_chance(episode, game)
+        reached, notes["rules"] = "rules", _fingerprint_note(episode, game)
+        asked = list(_requests(episode, game, frames))
+        for level, check in (("crew", _check_crew), ("tokens", _check_tokens)):
+            passed, notes[level] = check(episode, game, asked, agents)
             reached = level if passed else reached
     except ForgedError as fault:
         return Verdict(index, episode.game, reached, fault.level, {**notes, fault.level: str(fault)})
@@ -99,14 +105,6 @@ def _verdict(index: int, episode: Episode, agents: Mapping[str, Agent]) -> Verdi
             index, episode.game, reached, level, {**notes, level: f"{type(fault).__name__}: {fault}"}
         )
     return Verdict(index, episode.game, reached, "", notes)
-
-
-def _check_rules(episode: Episode, agents: Mapping[str, Agent]) -> tuple[bool, str]:
-    game = game_of(episode)
-    for _ in replay(episode, game):
-        pass
-    _check_chance(episode, game)
-    return True, _fingerprint_note(episode, game)
 
 
 def _fingerprint_note(episode: Episode, game: Game[Any]) -> str:
@@ -130,13 +128,13 @@ def _check_chance(episode: Episode, game: Game[Any]) -> None:
         )
 
 
-def _check_crew(episode: Episode, agents: Mapping[str, Agent]) -> tuple[bool, str]:
-    game = game_of(episode)
+def _check_crew(
+    episode: Episode, game: Game[Any], asked: list[Asked], agents: Mapping[str, Agent]
+) -> tuple[bool, str]:
     agreed, total = 0, 0
     crews: dict[str, Agent] = {}
-    for frame, request in _requests(episode, game):
-        step, seat = frame.step, request.seat
-        assert step is not None  # requests come with steps
+    for step, request in asked:
+        seat = request.seat
         if seat not in game.crew():
             continue
         name = episode.lineup[seat]
@@ -159,11 +157,11 @@ def _check_crew(episode: Episode, agents: Mapping[str, Agent]) -> tuple[bool, st
     return agreed == total, f"{agreed} of {total} findings found again"
 
 
-def _requests(episode: Episode, game: Game[Any]) -> Iterator[tuple[Frame, Request]]:
+def _requests(episode: Episode, game: Game[Any], frames: Iterable[Frame]) -> Iterator[Asked]:
     """What every seat was asked, as the loop asked it, with the seat's own stream."""
     rngs: dict[Seat, np.random.Generator] = {}
     past: dict[Seat, list[tuple[View, Move]]] = {seat: [] for seat in game.seats}
-    for frame in replay(episode, game):
+    for frame in frames:
         if frame.step is None or frame.seat is None:
             continue
         seat = frame.seat
@@ -171,16 +169,16 @@ def _requests(episode: Episode, game: Game[Any]) -> Iterator[tuple[Frame, Reques
         assert frame.options is not None
         index = game.seats.index(seat)
         rng = rngs.setdefault(seat, seat_stream(episode.match.seed, episode.match.sample, index))
-        yield frame, Request(
+        yield frame.step, Request(
             f"verify-{id(episode)}", game.id, seat, frame.view, frame.options, tuple(past[seat]), rng,
             rules=game.rules(seat), complete=game.view_is_complete,
         )  # fmt: skip
         past[seat].append((frame.view, frame.step.move))
 
 
-def _check_tokens(episode: Episode, agents: Mapping[str, Agent]) -> tuple[bool, str]:
-    game = game_of(episode)
-    asked = [(frame.step, request) for frame, request in _requests(episode, game) if frame.step is not None]
+def _check_tokens(
+    episode: Episode, game: Game[Any], asked: list[Asked], agents: Mapping[str, Agent]
+) -> tuple[bool, str]:
     sampled = [(step, request) for step, request in asked if step.tokens is not None]
     if not sampled:
         return False, "no move was sampled from tokens"
@@ -232,7 +230,7 @@ def _check_form(step: Step, request: Request) -> None:
         )
 
 
-def _check_fed(rows: list[tuple[Step, Request]], agent: Any) -> None:
+def _check_fed(rows: list[Asked], agent: Any) -> None:
     """The tokens must spell the reply that was kept, and follow what the agent is fed for this request."""
     for step, request in rows:
         tokens = step.tokens
@@ -261,10 +259,3 @@ def _check_scores(episode: Episode, seat: Seat, agent: Any, game: str) -> None:
         raise ForgedError(
             "tokens", f"{game}: log-probabilities of {seat} differ by {gap:.2g} when scored again"
         )
-
-
-_LEVELS: tuple[tuple[str, Callable[[Episode, Mapping[str, Agent]], tuple[bool, str]]], ...] = (
-    ("rules", _check_rules),
-    ("crew", _check_crew),
-    ("tokens", _check_tokens),
-)
