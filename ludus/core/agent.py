@@ -95,6 +95,9 @@ class Tokens:
         legal: (A,) bool, the legal moves a network chose among; None for text.
         replies: language models over a choice: the token ids of every legal reply, so that
             exact probabilities of replies can be had; None where the replies are open.
+        truncated: the reply was cut at the token limit.
+        constraint: what kept the reply within bounds while it was sampled: "" (nothing) or "replies"
+            (the legal replies alone); `logprobs` are those of the constrained distribution.
     """
 
     prompt: NDArray[Any]
@@ -105,6 +108,8 @@ class Tokens:
     version: int = 0
     legal: NDArray[np.bool_] | None = None
     replies: tuple[tuple[int, ...], ...] | None = None
+    truncated: bool = False
+    constraint: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -204,6 +204,7 @@ def _tokens_out(t: Tokens) -> dict[str, Any]:
         "policy": t.policy, "version": t.version,
         "legal": None if t.legal is None else t.legal.astype(int).tolist(),
         "replies": None if t.replies is None else [list(r) for r in t.replies],
+        "truncated": t.truncated or None, "constraint": t.constraint or None,
     }  # fmt: skip
     return {k: v for k, v in out.items() if v is not None}
 
@@ -218,6 +219,8 @@ def _tokens_in(d: Mapping[str, Any]) -> Tokens:
         version=d["version"],
         legal=np.asarray(d["legal"], np.bool_) if "legal" in d else None,
         replies=tuple(tuple(r) for r in d["replies"]) if "replies" in d else None,
+        truncated=bool(d.get("truncated", False)),
+        constraint=str(d.get("constraint", "")),
     )
 
 

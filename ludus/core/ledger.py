@@ -47,11 +47,16 @@ class Ledger:
         ended: (N,) bool, the seat's last decision of a game that came to its end.
         cut: (N,) bool, the seat's last decision before a limit.
         weight: (N,) float64, how much the decision counts in learning; 0: it is not learned from.
+        truncated: (N,) bool, the reply was cut at the token limit.
         offset, length: (N,) int64, its tokens; length 0 for agents that leave none.
         ids: (M,) int64 tokens.
         sampled: (M,) bool, False on forced tokens.
         rollout: (M,) float32 log-probability when sampled.
         old: (M,) float32 log-probability at the start of a batch; NaN until it is recomputed.
+        token_rewards: (M,) float64, earned by single tokens, beside what decisions earn.
+        token_values: (M,) float32, the seat's estimate before each token; NaN if none was made.
+        collision: (M,) float32, sum of squared probabilities of the distribution that each token
+            was drawn from at the start of a batch; NaN until it is recomputed.
         prompts: as in `Rows`.
         legal: (N, A) bool or None.
         replies: as in `Rows`.
@@ -75,12 +80,16 @@ class Ledger:
     ended: NDArray[np.bool_]
     cut: NDArray[np.bool_]
     weight: NDArray[np.float64]
+    truncated: NDArray[np.bool_]
     offset: NDArray[np.int64]
     length: NDArray[np.int64]
     ids: NDArray[np.int64]
     sampled: NDArray[np.bool_]
     rollout: NDArray[np.float32]
     old: NDArray[np.float32]
+    token_rewards: NDArray[np.float64]
+    token_values: NDArray[np.float32]
+    collision: NDArray[np.float32]
     prompts: Prompts
     legal: NDArray[np.bool_] | None
     replies: tuple[Replies | None, ...] | None
@@ -123,8 +132,13 @@ class Ledger:
 
     @property
     def reward(self) -> NDArray[np.float64]:
-        """(N,) the sum over reward columns."""
-        return np.asarray(self.rewards.sum(1), np.float64)
+        """(N,) the sum over reward columns, and over the decision's tokens."""
+        return np.asarray(self.rewards.sum(1) + self.summed(self.token_rewards), np.float64)
+
+    def summed(self, tokens: NDArray[Any]) -> NDArray[np.float64]:
+        """A token column (M,) summed over each decision (N,)."""
+        ahead = np.r_[0.0, np.cumsum(tokens, dtype=np.float64)]
+        return np.asarray(ahead[self.offset + self.length] - ahead[self.offset], np.float64)
 
     @property
     def starts(self) -> NDArray[np.int64]:
@@ -195,9 +209,9 @@ class Ledger:
 
 _PER_ROW = (
     "episode", "sequence", "game", "seat", "role", "policy", "group", "source", "version", "order", "rewards", "early",
-    "values", "next_values", "ended", "cut", "weight", "offset", "length",
+    "values", "next_values", "ended", "cut", "weight", "truncated", "offset", "length",
 )  # fmt: skip
-_PER_TOKEN = ("ids", "sampled", "rollout", "old")
+_PER_TOKEN = ("ids", "sampled", "rollout", "old", "token_rewards", "token_values", "collision")
 _NAMED = {
     "game": "games",
     "seat": "seats",
@@ -328,7 +342,7 @@ class _Writer:
                 "values": np.nan if step.value is None else step.value,
                 "next_values": _next_value(episode, seat, following, last=last),
                 "ended": last and episode.end != "cut", "cut": last and episode.end == "cut",
-                "weight": 0.0 if step.read == "fallback" else 1.0,
+                "weight": 0.0 if step.read == "fallback" else 1.0, "truncated": bool(tokens and tokens.truncated),
             }  # fmt: skip
             for name, value in row.items():
                 self.columns[name].append(value)
@@ -341,7 +355,7 @@ class _Writer:
     def _ledger(self) -> Ledger:
         kinds: dict[str, Any] = dict.fromkeys(_NAMED, np.int32)
         kinds |= dict.fromkeys(("episode", "sequence", "version", "order"), np.int64)
-        kinds |= dict.fromkeys(("ended", "cut"), np.bool_)
+        kinds |= dict.fromkeys(("ended", "cut", "truncated"), np.bool_)
         columns: dict[str, Any] = {
             name: np.array(values, kinds.get(name, np.float64))
             for name, values in self.columns.items()
@@ -363,6 +377,9 @@ class _Writer:
             sampled=self._tokens("sampled", np.bool_),
             rollout=rollout,
             old=np.full(len(rollout), np.nan, np.float32),
+            token_rewards=np.zeros(len(rollout)),
+            token_values=np.full(len(rollout), np.nan, np.float32),
+            collision=np.full(len(rollout), np.nan, np.float32),
             prompts=self._prompts(),
             legal=self._legal(masks),
             replies=None if all(r is None for r in replies) else replies,

@@ -59,11 +59,14 @@ class Scores:
         logprobs: (N, T) of `ids`; whatever it is outside `mask` is not read.
         mask: (N, T) bool, True on the tokens that count: sampled ones.
         entropy: (N, T) of the distribution each token was drawn from, natural logarithm.
-        values: (N,) what the seat expects to earn, or None for a policy without a value head.
+        values: (N,) what the seat expects to earn when it decides; None without a value head.
+        token_values: (N, T) the same before each token of `ids`, of policies that value every token.
         choices: (N, A) log-probabilities of the legal moves or replies, normalised over the legal
             ones of each row; -inf at illegal ones and padding; None where not known.
         legal_mass: (N,) the probability of all legal replies together before normalising, for
             language models; None for networks, where it is one.
+        collision: (N, T) sum of squared probabilities of the distribution each token was drawn
+            from; of language models, and where no gradient is tracked.
     """
 
     logprobs: Any
@@ -72,6 +75,8 @@ class Scores:
     values: Any | None = None
     choices: Any | None = None
     legal_mass: Any | None = None
+    token_values: Any | None = None
+    collision: Any | None = None
 
 
 class Policy(Protocol):
