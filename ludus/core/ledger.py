@@ -37,6 +37,7 @@ class Ledger:
         episode: (N,) int64, which episode of this ledger.
         sequence: (N,) int64, numbers the (episode, seat) pairs: 0, 1, ... in order of rows.
         game, seat, role, policy, group, source: (N,) int32.
+        sample: (N,) int64, which play of its seed; 0 where seeds are played once.
         version: (N,) int64, of the policy when it decided; -1 for an agent that does not learn.
         order: (N,) int64, place of the decision among all of its episode.
         rewards: (N, R) float64, earned from this decision until the seat's next one.
@@ -71,6 +72,7 @@ class Ledger:
     policy: NDArray[np.int32]
     group: NDArray[np.int32]
     source: NDArray[np.int32]
+    sample: NDArray[np.int64]
     version: NDArray[np.int64]
     order: NDArray[np.int64]
     rewards: NDArray[np.float64]
@@ -208,8 +210,8 @@ class Ledger:
 
 
 _PER_ROW = (
-    "episode", "sequence", "game", "seat", "role", "policy", "group", "source", "version", "order", "rewards", "early",
-    "values", "next_values", "ended", "cut", "weight", "truncated", "offset", "length",
+    "episode", "sequence", "game", "seat", "role", "policy", "group", "source", "sample", "version", "order",
+    "rewards", "early", "values", "next_values", "ended", "cut", "weight", "truncated", "offset", "length",
 )  # fmt: skip
 _PER_TOKEN = ("ids", "sampled", "rollout", "old", "token_rewards", "token_values", "collision")
 _NAMED = {
@@ -337,8 +339,9 @@ class _Writer:
                 "episode": number, "sequence": self.sequences, "game": self._code("games", episode.game),
                 "seat": self._code("seats", seat), "role": self._code("roles", role_of(seat)),
                 "policy": self._code("policies", tokens.policy if tokens else episode.lineup[seat]),
-                "group": self._code("groups", group), "source": 0, "version": tokens.version if tokens else -1,
-                "order": order, "rewards": step.reward, "early": 0.0 if place else episode.early.get(seat, 0.0),
+                "group": self._code("groups", group), "source": 0, "sample": episode.match.sample,
+                "version": tokens.version if tokens else -1, "order": order,
+                "rewards": step.reward, "early": 0.0 if place else episode.early.get(seat, 0.0),
                 "values": np.nan if step.value is None else step.value,
                 "next_values": _next_value(episode, seat, following, last=last),
                 "ended": last and episode.end != "cut", "cut": last and episode.end == "cut",
@@ -354,7 +357,7 @@ class _Writer:
 
     def _ledger(self) -> Ledger:
         kinds: dict[str, Any] = dict.fromkeys(_NAMED, np.int32)
-        kinds |= dict.fromkeys(("episode", "sequence", "version", "order"), np.int64)
+        kinds |= dict.fromkeys(("episode", "sequence", "sample", "version", "order"), np.int64)
         kinds |= dict.fromkeys(("ended", "cut", "truncated"), np.bool_)
         columns: dict[str, Any] = {
             name: np.array(values, kinds.get(name, np.float64))

@@ -218,6 +218,7 @@ class ArrayCollector:
             policy=column(who, np.int32),
             group=episodes.astype(np.int32),
             source=np.zeros(size, np.int32),
+            sample=np.zeros(size, np.int64),
             version=column(versions[who], np.int64),
             order=column(time, np.int64),
             rewards=column(credited.reward, np.float64)[:, None],
