@@ -1,12 +1,9 @@
-"""A causal language model in this process: loading, sampling token by token, scoring with gradients.
+"""A causal language model in this process: loading, tokenising, scoring with gradients.
 
-Rows that have been fed the same tokens so far share their computation: prompts are read once however
-many rows ask them, and sampled branches part only where their tokens do. Every row draws with its own
-generator by inverse cumulative distribution, so what it says does not depend on who else is in the
-batch, up to rounding in the matrix products.
+It is sampled by `continuous.py`.
 
-Shape letters: R rows, U distinct prefixes, P tokens of the longest prompt, W continuations,
-T tokens of the longest continuation, V vocabulary.
+Shape letters: U distinct prompts, P tokens of the longest prompt, W continuations, T tokens of the
+longest continuation, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,11 +12,12 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ludus.agents.language.engine import Ids
 from ludus.core.errors import ConfigError, MissingExtra, UnknownName
 
 try:
@@ -28,22 +26,6 @@ try:
     from transformers.utils import logging as transformers_logging
 except ImportError as absent:
     raise MissingExtra("a local language model", "llm") from absent
-
-Ids: TypeAlias = tuple[int, ...]
-
-
-class Sampled(NamedTuple):
-    """One sampled continuation.
-
-    Attributes:
-        ids: the sampled tokens, the stop token included.
-        logprobs: (T,) float32, each under the distribution it was drawn from.
-        stopped: it ended with a stop token, and not at the limit.
-    """
-
-    ids: Ids
-    logprobs: NDArray[np.float32]
-    stopped: bool
 
 
 class Continued(NamedTuple):
@@ -65,8 +47,7 @@ class CausalModel:
         path: a folder, or a name on the hub.
         device: where it computes, as torch writes it.
         dtype: of the weights: "float32", "bfloat16", "auto" (as they were saved).
-        temperature: divides the logits, in sampling and in scoring alike.
-        rows_at_once: how many rows are sampled together.
+        temperature: divides the logits in scoring; 0 (the likeliest token) is scored as 1.
 
     Raises:
         UnknownName: there is no such folder; names its neighbours.
@@ -80,11 +61,8 @@ class CausalModel:
         device: str = "cpu",
         dtype: str = "auto",
         temperature: float = 1.0,
-        rows_at_once: int = 512,
     ) -> None:
-        if temperature <= 0:
-            raise ValueError(f"the temperature must be positive, not {temperature}")
-        self.path, self.temperature, self.rows_at_once = str(path), temperature, rows_at_once
+        self.path, self.temperature, self.adapter = str(path), temperature or 1.0, ""
         self.device = torch.device(device)
         _refuse_missing(Path(path))
         try:
@@ -99,59 +77,6 @@ class CausalModel:
         self.model.eval()  # no dropout: the distribution that samples is the one scored
         self.end: int = self.tokenizer.eos_token_id
         self.stops = {self.end, *_listed(self.model.generation_config.eos_token_id)}
-
-    # ------------------------------------------------------------------------------- sampling
-    def sample(
-        self, prompts: Sequence[Ids], rngs: Sequence[np.random.Generator], limit: int
-    ) -> list[Sampled]:
-        """Continue each prompt with at most `limit` tokens, drawn with the row's own generator."""
-        out: list[Sampled] = []
-        with torch.inference_mode():
-            for first in range(0, len(prompts), self.rows_at_once):
-                rows = slice(first, first + self.rows_at_once)
-                out += self._sample(prompts[rows], rngs[rows], limit)
-        return out
-
-    def _sample(
-        self, prompts: Sequence[Ids], rngs: Sequence[np.random.Generator], limit: int
-    ) -> list[Sampled]:
-        distinct = {prompt: index for index, prompt in enumerate(dict.fromkeys(prompts))}
-        branch = np.array([distinct[prompt] for prompt in prompts])  # (R,) which prefix a row has
-        ids: list[list[int]] = [[] for _ in prompts]
-        logprobs: list[list[float]] = [[] for _ in prompts]
-        active = np.arange(len(prompts))
-        stops = np.array(sorted(self.stops))
-        logits, cache, mask = self._read(list(distinct))
-        for step in range(limit):
-            uniform = np.array([rngs[row].random() for row in active.tolist()])
-            drawn, logprob = self._draw(logits, branch[active], uniform)
-            for row, token, p in zip(active.tolist(), drawn.tolist(), logprob.tolist(), strict=True):
-                ids[row].append(token)
-                logprobs[row].append(p)
-            going = ~np.isin(drawn, stops)
-            active, drawn = active[going], drawn[going]
-            if not len(active) or step == limit - 1:
-                break
-            pairs = np.stack([branch[active], drawn], 1)
-            nodes, inverse = np.unique(pairs, axis=0, return_inverse=True)
-            branch[active] = inverse.reshape(-1)
-            logits, mask = self._feed(cache, mask, nodes)
-        return [
-            Sampled(tuple(row), np.array(p, np.float32), bool(row) and row[-1] in self.stops)
-            for row, p in zip(ids, logprobs, strict=True)
-        ]
-
-    def _draw(
-        self, logits: torch.Tensor, branch: NDArray[Any], uniform: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """A token for each row and its log-probability: the first whose cumulative probability exceeds u."""
-        logp = torch.log_softmax(logits.double() / self.temperature, -1)  # (U, V)
-        edges = logp.exp().cumsum(-1)
-        where = torch.as_tensor(branch, device=self.device)
-        u = torch.as_tensor(uniform, device=self.device) * edges[where, -1]
-        token = torch.searchsorted(edges[where], u[:, None], right=True)[:, 0]
-        token = token.clamp(max=logp.shape[-1] - 1)
-        return token.cpu().numpy(), logp[where, token].cpu().numpy()
 
     # -------------------------------------------------------------------------------- scoring
     def score(self, prompts: Sequence[Ids], continuations: Sequence[tuple[int, Ids]]) -> Continued:
@@ -186,18 +111,6 @@ class CausalModel:
         """Keep, drop or repeat rows of a cache. It uses index_select, whose gradient adds up in a fixed order."""
         cache.reorder_cache(rows)  # type: ignore[arg-type]
 
-    def _feed(
-        self, cache: DynamicCache, mask: torch.Tensor, nodes: NDArray[np.int64]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Go on from prefixes by one token each; `nodes` (U', 2) are (prefix, token)."""
-        parent = torch.as_tensor(nodes[:, 0], device=self.device)
-        if not np.array_equal(nodes[:, 0], np.arange(len(mask))):
-            self._select(cache, parent)
-            mask = mask.index_select(0, parent)
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-        token = torch.as_tensor(nodes[:, 1:], device=self.device)
-        return self._forward(cache, token, mask)[:, -1], mask
-
     def _forward(
         self, cache: DynamicCache, ids: torch.Tensor, mask: torch.Tensor, keep: int = 0
     ) -> torch.Tensor:
@@ -217,6 +130,56 @@ class CausalModel:
             place = slice(width - len(row), None) if left else slice(len(row))
             ids[index, place], mask[index, place] = row, True
         return torch.as_tensor(ids, device=self.device), torch.as_tensor(mask, device=self.device)
+
+    # ------------------------------------------------------------------ for engines that sample
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the adapters it holds."""
+        return ()
+
+    @property
+    def context(self) -> int:
+        """How many tokens prompt and reply may have together."""
+        return int(getattr(self.model.config, "max_position_embeddings", 2**31))
+
+    @contextmanager
+    def using(self, adapter: str) -> Iterator[None]:
+        """Compute with an adapter's weights; "" for the model as it is."""
+        if adapter not in ("", *self.adapters):
+            raise UnknownName(f"adapter of {self.path}", adapter, self.adapters)
+        yield
+
+    def hidden(self, ids: torch.Tensor, at: torch.Tensor, seen: torch.Tensor, cache: Any) -> torch.Tensor:
+        """Hidden states (B, T, width) of tokens at positions `at` (B, T).
+
+        Args:
+            ids: (B, T).
+            at: (B, T).
+            seen: (B, 1, T, L) bool, which of the cache's L tokens each may look at.
+            cache: what transformers' models write keys and values to.
+        """
+        out: torch.Tensor = self.model.base_model(
+            input_ids=ids, position_ids=at, attention_mask=self._masks(seen, at), past_key_values=cache, use_cache=True
+        ).last_hidden_state  # fmt: skip
+        return out
+
+    def head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits (..., V) of hidden states (..., width)."""
+        logits: torch.Tensor = self.model.get_output_embeddings()(hidden)
+        return logits
+
+    def _masks(self, seen: torch.Tensor, at: torch.Tensor) -> Any:
+        """The mask, and where some layers look at a window only, a mask for each kind of layer."""
+        kinds = set(getattr(self.model.config, "layer_types", None) or ["full_attention"])
+        if kinds == {"full_attention"}:
+            return seen
+        if kinds - {"full_attention", "sliding_attention"}:
+            raise ConfigError(f"{self.path}: layers of kind {sorted(kinds)} cannot be sampled here: use vLLM")
+        near = (
+            torch.arange(seen.shape[-1], device=at.device)
+            > at[:, None, :, None] - self.model.config.sliding_window
+        )
+        return {"full_attention": seen, "sliding_attention": seen & near}
 
     # ----------------------------------------------------------------------------------- texts
     def encode(self, messages: Sequence[dict[Any, str]]) -> Ids:

@@ -55,10 +55,11 @@ class Job(NamedTuple):
         ids: the prompt's tokens.
         rng: the only randomness that may be used.
         sampling: how the reply is drawn.
-        session: names the seat and episode it belongs to; jobs of one session extend each other, and an
-            engine may keep what it worked out for the last one until the session is closed.
+        session: names the seat and episode it belongs to.
         adapter: which adapter's weights are used; "" for the model's own.
         allowed: the replies among which it may choose (token ids, end token included); None: any.
+        goes_on: a later job of the session will go on from this one's tokens: worth keeping what was
+            worked out.
     """
 
     ids: Ids
@@ -67,6 +68,7 @@ class Job(NamedTuple):
     session: str = ""
     adapter: str = ""
     allowed: tuple[Ids, ...] | None = None
+    goes_on: bool = False
 
 
 class Sampled(NamedTuple):

@@ -10,10 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.agent import Decision, Request, Tokens
-from ludus.core.errors import ConfigError, MissingExtra
+from ludus.core.errors import MissingExtra, UnknownName
 from ludus.core.game import Choice, Forfeit, Text
 from ludus.core.policy import Rows, Scores
 from ludus.core.reading import read_reply, split_thought, write_move
@@ -30,44 +27,31 @@ from ludus.core.registry import register_agent
 try:
     import torch
 
-    from ludus.agents.language.causal import CausalModel, Ids, Sampled
+    from ludus.agents.language.causal import CausalModel
+    from ludus.agents.language.continuous import TransformersEngine
 except ImportError as absent:
     raise MissingExtra("a local language model", "llm") from absent
 
-from ludus.agents.language.prompts import Conversations, Prompter
+from ludus.agents.language.engine import Engine, Ids, Job, Sampled
+from ludus.agents.language.manner import Manner, read_manner, write_manner
+from ludus.agents.language.prompts import Conversations
 
 T = TypeVar("T")
-SETTINGS = "ludus.json"  # beside the model: how it is to be prompted
 SCORED_AT_ONCE = 256  # requests whose replies are scored together
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How a model is prompted and how it samples; kept beside the model.
-
-    Attributes:
-        style, memory, system: as in `Prompter`.
-        temperature: divides the logits.
-        max_new_tokens: a reply that goes on for longer is cut there.
-    """
-
-    style: str = "full"
-    memory: str = "auto"
-    system: str = ""
-    temperature: float = 1.0
-    max_new_tokens: int = 256
 
 
 @register_agent("language")
 class LanguageModel:
-    """A local causal language model at the table; a `Policy` as the trainer knows it.
+    """A causal language model at the table; a `Policy` as the trainer knows it.
 
     Args:
         path: a Hugging Face folder or name. Settings not given are those saved in the folder.
         name: what the policy is called in records.
         version: the version of its weights.
-        style, memory, system, temperature, max_new_tokens: see `Manner`.
-        device, dtype, rows_at_once: see `CausalModel`.
+        engine: what samples: "transformers", on the very weights that learn; or "vllm", alone or as a
+            table with its options, to which the weights are sent whenever they have changed.
+        rows_at_once: replies under way at a time (transformers).
+        settings: fields of `Manner`; and, as in `CausalModel`, device, dtype and how it is loaded.
 
     Raises:
         ConfigError: the path holds no model, or its settings are none.
@@ -79,27 +63,18 @@ class LanguageModel:
         *,
         name: str = "language",
         version: int = 0,
-        style: str | None = None,
-        memory: str | None = None,
-        system: str | None = None,
-        temperature: float | None = None,
-        max_new_tokens: int | None = None,
-        device: str = "cpu",
-        dtype: str = "auto",
+        engine: str | Mapping[str, Any] = "transformers",
         rows_at_once: int = 512,
+        **settings: Any,
     ) -> None:
-        given: dict[str, Any] = {
-            "style": style, "memory": memory, "system": system, "temperature": temperature,
-            "max_new_tokens": max_new_tokens,
-        }  # fmt: skip
-        manner = dataclasses.replace(read_manner(path), **{k: v for k, v in given.items() if v is not None})
-        if manner.max_new_tokens < 1:
-            raise ConfigError(f"a reply has at least one token, not {manner.max_new_tokens}")
-        self.name, self.version, self.manner = name, version, manner
-        self.prompter = Prompter(manner.style, manner.memory, manner.system)
-        self.engine = CausalModel(
-            path, device=device, dtype=dtype, temperature=manner.temperature, rows_at_once=rows_at_once
-        )
+        mine = {field.name for field in dataclasses.fields(Manner)}
+        given = {key: settings.pop(key) for key in [*settings] if key in mine and settings[key] is not None}
+        self.name, self.version = name, version
+        self.manner = dataclasses.replace(read_manner(path), **given)
+        self.prompter = self.manner.prompter()
+        self.model = CausalModel(path, temperature=self.manner.temperature, **settings)
+        self.rows_at_once = rows_at_once
+        self.engine: Engine = make_engine(engine, self.model, path, rows_at_once)
         self.forget()
 
     def forget(self) -> None:
@@ -107,18 +82,62 @@ class LanguageModel:
         self._turns: Conversations[Ids, Sampled] = Conversations()
         self._known: dict[Any, Any] = {}
         self._print: tuple[int, str] | None = None
+        self._out: dict[int, tuple[Request, Job]] = {}  # by the job's identity
+        self._sampled: int | None = None  # the version that the engine has
 
     # ------------------------------------------------------------------------------- playing
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Let the engine begin with requests; `poll` hands the answers back as they come."""
+        self.engine.submit(self._jobs(requests))
+
+    def poll(self) -> list[tuple[Request, Decision]]:
+        """The requests answered since the last call."""
+        out = []
+        for job, reply in self.engine.poll():
+            request, _ = self._out.pop(id(job), (None, None))
+            if request is not None:  # else its episode was closed meanwhile
+                out.append((request, self._decide(request, job, reply)))
+        return out
+
     def act(self, requests: Sequence[Request]) -> list[Decision]:
-        prompts = [self.prompt(request) for request in requests]
-        replies = self.engine.sample(prompts, [r.rng for r in requests], self.manner.max_new_tokens)
-        for request, prompt, reply in zip(requests, prompts, replies, strict=True):
-            if self.prompter.converses(request):
-                self._turns.keep(request, prompt, reply)
-        return [self._decide(*row) for row in zip(requests, prompts, replies, strict=True)]
+        jobs = self._jobs(requests)
+        replies = self.engine.sample(jobs)
+        for job in jobs:
+            self._out.pop(id(job), None)
+        return [self._decide(*row) for row in zip(requests, jobs, replies, strict=True)]
 
     def close(self, keys: Sequence[str]) -> None:
         self._turns.close(keys)
+        gone = set(keys)
+        under_way = [place for place, (request, _) in self._out.items() if request.key in gone]
+        if under_way:
+            self.engine.close([self._out.pop(place)[1].session for place in under_way])
+
+    def _jobs(self, requests: Sequence[Request]) -> list[Job]:
+        self._synchronise()
+        jobs = []
+        for request in requests:
+            job = Job(
+                self.prompt(request),
+                request.rng,
+                self._kept(("sampling", request.seat), lambda seat=request.seat: self.manner.sampling(seat)),
+                session=f"{request.key} {request.seat}",
+                adapter=self.model.adapter,
+                allowed=self.replies(request) if self.manner.constrain else None,
+                goes_on=self.prompter.converses(request),
+            )
+            self._out[id(job)] = request, job
+            jobs.append(job)
+        return jobs
+
+    def _synchronise(self) -> None:
+        """Let the engine sample under the present weights."""
+        if self._sampled != self.version:
+            if isinstance(self.engine, TransformersEngine):
+                self.engine.forget()
+            else:
+                self.engine.update(self.state(), self.version, self.model.adapter)
+            self._sampled = self.version
 
     def prompt(self, request: Request) -> Ids:
         """The token ids that the model is fed for a request.
@@ -129,11 +148,11 @@ class LanguageModel:
         def begin() -> Ids:
             messages = self.prompter.messages(request)
             mark = tuple((message["role"], message["content"]) for message in messages)
-            return self._kept(mark, lambda: self.engine.encode(messages))
+            return self._kept(mark, lambda: self.model.encode(messages))
 
         def go_on(prompt: Ids, reply: Sampled) -> Ids:
             text, stopped = self.prompter.follow_up(request), reply.stopped
-            more = self._kept((stopped, text), lambda: self.engine.encode_follow_up(text, stopped=stopped))
+            more = self._kept((stopped, text), lambda: self.model.encode_follow_up(text, stopped=stopped))
             return (*prompt, *reply.ids, *more)
 
         return self._turns.prompt(request, begin, go_on)
@@ -153,30 +172,39 @@ class LanguageModel:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The reply that tokens spell."""
-        return self.engine.decode(tuple(ids))
+        return self.model.decode(tuple(ids))
 
     def replies(self, request: Request) -> tuple[Ids, ...] | None:
         """The token ids of every legal reply, end token included, in order; None where they are open."""
         if not isinstance(request.options, Choice):
             return None
         options = request.options
-        texts = [write_move(int(move), options) for move in np.flatnonzero(options.legal)]
-        return tuple(self._kept(("reply", text), partial(self.engine.encode_reply, text)) for text in texts)
+        return self._kept(
+            ("replies", options.names, options.legal.tobytes()),
+            lambda: tuple(
+                self.model.encode_reply(write_move(int(move), options))
+                for move in np.flatnonzero(options.legal)
+            ),
+        )
 
-    def _decide(self, request: Request, prompt: Ids, reply: Sampled) -> Decision:
-        raw = self._kept(("raw", reply.ids), lambda: self.engine.decode(reply.ids))
+    def _decide(self, request: Request, job: Job, reply: Sampled) -> Decision:
+        if job.goes_on:
+            self._turns.keep(request, job.ids, reply)
+        raw = self._kept(("raw", reply.ids), lambda: self.model.decode(reply.ids))
         note, answer = split_thought(raw)
         tokens = Tokens(
-            prompt=np.array(prompt, np.int64),
+            prompt=np.array(job.ids, np.int64),
             ids=np.array(reply.ids, np.int64),
             logprobs=reply.logprobs,
             sampled=np.ones(len(reply.ids), np.bool_),
             policy=self.name,
             version=self.version,
             replies=self.replies(request),
+            truncated=not reply.stopped,
+            constraint="" if job.allowed is None else self.manner.constrain,
         )
         if not reply.stopped and not isinstance(request.options, Text):
-            why = f"the reply is longer than {self.manner.max_new_tokens} tokens"
+            why = f"the reply is longer than {job.sampling.max_new_tokens} tokens"
             return Decision(Forfeit(why), raw=raw, tokens=tokens, note=note)
         read = read_reply(answer, request.options)
         if isinstance(read.move, Forfeit):
@@ -236,7 +264,7 @@ class LanguageModel:
     def _continue(self, pairs: Iterable[tuple[Ids, Ids]]) -> tuple[Any, dict[tuple[Ids, Ids], int]]:
         place = {pair: index for index, pair in enumerate(dict.fromkeys(pairs))}
         prompts = {prompt: index for index, prompt in enumerate(dict.fromkeys(prompt for prompt, _ in place))}
-        scored = self.engine.score(list(prompts), [(prompts[prompt], ids) for prompt, ids in place])
+        scored = self.model.score(list(prompts), [(prompts[prompt], ids) for prompt, ids in place])
         return scored, place
 
     # -------------------------------------------------------------------------------- learning
@@ -293,16 +321,16 @@ class LanguageModel:
         return choices, whole.exp().masked_fill(~known, torch.nan)
 
     def _tensor(self, array: Any) -> torch.Tensor:
-        return torch.as_tensor(array, device=self.engine.device)
+        return torch.as_tensor(array, device=self.model.device)
 
     # --------------------------------------------------------------------------------- weights
     def parameters(self) -> list[Any]:
         """The weights that learn, in the order of the model."""
-        return [weight for weight in self.engine.model.parameters() if weight.requires_grad]
+        return [weight for weight in self.model.model.parameters() if weight.requires_grad]
 
     def state(self) -> dict[str, Any]:
         """Every weight by name, tied weights once."""
-        model = self.engine.model
+        model = self.model.model
         every = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         kept = set(model.state_dict())
         return {name: tensor.detach() for name, tensor in every.items() if name in kept}
@@ -323,12 +351,13 @@ class LanguageModel:
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(state[name])
-        self._print = None
+        self._print = self._sampled = None
 
     def frozen(self, name: str) -> LanguageModel:
         """A copy under another name that shares no memory and keeps this version."""
         other = copy.copy(self)
-        other.engine, other.name = self.engine.twin(), name
+        other.model, other.name = self.model.twin(), name
+        other.engine = TransformersEngine(other.model, at_once=self.rows_at_once)
         other.forget()
         return other
 
@@ -343,25 +372,18 @@ class LanguageModel:
 
     def save(self, folder: str | Path) -> None:
         """Write the model in Hugging Face format, and its manner beside it."""
-        self.engine.save(folder)
+        self.model.save(folder)
         write_manner(folder, self.manner)
 
 
-def read_manner(folder: str | Path) -> Manner:
-    """The manner saved beside a model, or the default one.
+def make_engine(spec: str | Mapping[str, Any], model: CausalModel, path: str | Path, at_once: int) -> Engine:
+    """The engine that a setting asks for: a name, or a table of name and options."""
+    options = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = options.pop("name", "transformers")
+    if name == "transformers":
+        return TransformersEngine(model, at_once=at_once, **options)
+    if name == "vllm":
+        from ludus.agents.language.vllm_engine import VLLMEngine
 
-    Raises:
-        ConfigError: the file cannot be read.
-    """
-    path = Path(folder) / SETTINGS
-    if not path.is_file():
-        return Manner()
-    try:
-        return Manner(**json.loads(path.read_text()))
-    except (TypeError, ValueError) as fault:
-        raise ConfigError(f"{path} does not hold the settings of a language model: {fault}") from fault
-
-
-def write_manner(folder: str | Path, manner: Manner) -> None:
-    """Keep a manner beside a model."""
-    (Path(folder) / SETTINGS).write_text(json.dumps(dataclasses.asdict(manner), indent=1, ensure_ascii=False))
+        return VLLMEngine(path, **options)
+    raise UnknownName("engine", name, ("transformers", "vllm"))

@@ -27,11 +27,12 @@ from ludus.core.registry import make
 try:
     import torch
 
-    from ludus.agents.language.causal import CausalModel, Ids
-    from ludus.agents.language.local import read_manner, write_manner
+    from ludus.agents.language.causal import CausalModel
 except ImportError as absent:
     raise MissingExtra("teaching a language model", "llm") from absent
 
+from ludus.agents.language.engine import Ids
+from ludus.agents.language.manner import read_manner, write_manner
 from ludus.agents.language.prompts import Prompter
 
 REPLIES_AT_ONCE = 8  # of one prompt in one batch

@@ -18,7 +18,8 @@ from ludus.core.registry import make, make_agent
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from ludus.agents.language.causal import CausalModel, Sampled  # noqa: E402
+from ludus.agents.language.causal import CausalModel  # noqa: E402
+from ludus.agents.language.engine import Sampled  # noqa: E402
 from ludus.agents.language.local import LanguageModel  # noqa: E402
 from ludus.agents.language.prompts import Prompter  # noqa: E402
 from ludus.agents.language.teach import lessons, teach  # noqa: E402
@@ -96,19 +97,19 @@ def test_what_was_fed_and_what_was_sampled_is_kept(model, states):
     decisions = model.act([fresh(r, seed) for seed, r in enumerate(states)])
     for request, decision in zip(states, decisions, strict=True):
         tokens = decision.tokens
-        fed = model.engine.tokenizer.decode(tokens.prompt)
+        fed = model.model.tokenizer.decode(tokens.prompt)
         assert fed == f"<|user|>{request.view.text}\n[pass] [bet]<|end|><|assistant|>"
-        assert model.engine.decode(tuple(tokens.ids)) == decision.raw
+        assert model.model.decode(tuple(tokens.ids)) == decision.raw
         assert (tokens.policy, tokens.version, tokens.sampled.all()) == ("tiny", 0, True)
-        assert [model.engine.decode(reply) for reply in tokens.replies] == ["[pass]", "[bet]"]
+        assert [model.model.decode(reply) for reply in tokens.replies] == ["[pass]", "[bet]"]
 
 
 def test_logprobs_of_sampling_are_those_of_one_plain_pass(model, states):
-    warm = LanguageModel(model.engine.path, temperature=1.7)
+    warm = LanguageModel(model.model.path, temperature=1.7)
     for decision in warm.act([fresh(r, seed) for seed, r in enumerate(states)]):
         whole = torch.tensor([[*decision.tokens.prompt, *decision.tokens.ids]])
         with torch.no_grad():
-            logits = warm.engine.model(whole).logits[0] / 1.7
+            logits = warm.model.model(whole).logits[0] / 1.7
         logp = logits.log_softmax(-1)[len(decision.tokens.prompt) - 1 : -1]
         plain = logp.gather(1, torch.tensor(decision.tokens.ids)[:, None])[:, 0]
         np.testing.assert_allclose(decision.tokens.logprobs, plain.numpy(), atol=1e-4)
@@ -191,25 +192,48 @@ def test_no_answer_depends_on_the_batch(model, states):
     requests = [fresh(states[i % 12], i) for i in range(40)]
     together = model.act(requests)
     alone = [model.act([fresh(states[i % 12], i)])[0] for i in range(40)]
-    small = LanguageModel(model.engine.path, rows_at_once=3).act(
-        [fresh(states[i % 12], i) for i in range(40)]
-    )
+    small = LanguageModel(model.model.path, rows_at_once=3).act([fresh(states[i % 12], i) for i in range(40)])
     for a, b, c in zip(together, alone, small, strict=True):
         assert a.raw == b.raw == c.raw
         np.testing.assert_allclose(a.tokens.logprobs, b.tokens.logprobs, atol=1e-4)
 
 
 # -------------------------------------------------------------------------------------- reading
+class Script:
+    """An engine that says what is written instead of sampling."""
+
+    adapters = ()
+
+    def __init__(self, replies, *, stopped):
+        self.queue, self.stopped = list(replies), stopped
+        self.prompts, self.ready = [], []
+
+    def sample(self, jobs):
+        self.prompts += [job.ids for job in jobs]
+        ids = [self.queue.pop(0) for _ in jobs]
+        return [
+            Sampled(row, np.zeros(len(row), np.float32), "stop" if self.stopped else "length") for row in ids
+        ]
+
+    def submit(self, jobs):
+        self.ready += zip(jobs, self.sample(jobs), strict=True)
+
+    def poll(self):
+        ready, self.ready = self.ready, []
+        return ready
+
+    def update(self, weights, version, adapter=""):
+        pass
+
+    def close(self, sessions):
+        pass
+
+
 def saying(model, *replies, stopped=True):
-    """A copy of the model whose engine says what is written here instead of sampling."""
+    """A copy of the model with a script for an engine."""
     copy = model.frozen("saying")
-    queue = [copy.engine.encode_reply(text)[: None if stopped else -1] for text in replies]
-
-    def sample(prompts, rngs, limit):
-        ids = [queue.pop(0) for _ in prompts]
-        return [Sampled(row, np.zeros(len(row), np.float32), stopped) for row in ids]
-
-    copy.engine.sample = sample
+    ids = [copy.model.encode_reply(text)[: None if stopped else -1] for text in replies]
+    copy.engine = Script(ids, stopped=stopped)
     return copy
 
 
@@ -231,30 +255,26 @@ def test_what_cannot_be_read_is_kept_and_forfeits(model, raw, stopped, reason):
     assert reason in step.move.reason
     assert (step.raw, step.read, episode.end) == (raw, "forfeit", "forfeit")
     assert episode.returns["player_0"] == -2.0
-    assert step.tokens.ids.tolist() == list(model.engine.encode_reply(raw))[: None if stopped else -1]
+    assert step.tokens.ids.tolist() == list(model.model.encode_reply(raw))[: None if stopped else -1]
 
 
 def test_a_retry_is_shown_the_complaint(model):
     agent = saying(model, "[raise]", "I bet: [bet]", "[pass]")
-    prompts, inner = [], agent.engine.sample
-    agent.engine.sample = lambda p, *rest: prompts.extend(p) or inner(p, *rest)
     (episode,) = play(
         "kuhn_poker", {"player_0": agent, "player_1": "first_legal"}, [0], illegal=Illegal("retry", times=1)
     )
     step = episode.steps[0]
     assert (step.move, step.read, step.rejected) == (1, "retry", ("[raise]",))
-    assert "names no move" in agent.engine.decode(prompts[1])
+    assert "names no move" in agent.model.decode(agent.engine.prompts[1])
 
 
 def test_every_retry_is_told_what_came_before_it(model):
     agent = saying(model, "[raise]", "[raise]", "[bet]", "[pass]")
     agent.prompter = Prompter("compact", "conversation")
-    prompts, inner = [], agent.engine.sample
-    agent.engine.sample = lambda p, *rest: prompts.extend(p) or inner(p, *rest)
     lineup = {"player_0": agent, "player_1": "first_legal"}
     (episode,) = play("kuhn_poker", lineup, [0], illegal=Illegal("retry", times=2))
     assert episode.steps[0].rejected == ("[raise]", "[raise]")
-    said = [agent.engine.tokenizer.decode(prompt) for prompt in prompts[:3]]
+    said = [agent.model.tokenizer.decode(prompt) for prompt in agent.engine.prompts[:3]]
     assert [text.count("[raise]<|end|>") for text in said] == [0, 1, 2]
     assert said[2].startswith(said[1])
 
@@ -282,18 +302,18 @@ def test_a_conversation_goes_on_from_the_very_tokens(model):
     b = agent.act([second])[0].tokens
     head = (*a.prompt, *a.ids)
     assert tuple(b.prompt[: len(head)]) == head
-    said = agent.engine.tokenizer.decode(b.prompt)
+    said = agent.model.tokenizer.decode(b.prompt)
     assert said == (
         "<|user|>one\n[pass] [bet]<|end|><|assistant|>Well: [bet]<|end|>"
         "<|user|>two\n[pass] [bet]<|end|><|assistant|>"
     )
     assert agent.prompt(second) == tuple(b.prompt)  # looked at again, it is the same prompt
     agent.close(["e"])
-    assert "Well" not in agent.engine.tokenizer.decode(agent.prompt(second))
+    assert "Well" not in agent.model.tokenizer.decode(agent.prompt(second))
 
 
 def test_an_unfinished_reply_is_ended_for_the_model(model):
-    assert model.engine.tokenizer.decode(model.engine.encode_follow_up("two", stopped=False)).startswith(
+    assert model.model.tokenizer.decode(model.model.encode_follow_up("two", stopped=False)).startswith(
         "<|end|>"
     )
 
