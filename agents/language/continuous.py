@@ -342,7 +342,8 @@ class _Batch:
     # -------------------------------------------------------------------------------- drawing
     def _draw(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """A token (R,) for each reply and its log-probability (R,): the first whose cumulative probability
-        exceeds the reply's next uniform number."""
+        exceeds the reply's next uniform number.
+        """
         logp = self._distributions()  # (n, V)
         edges = logp.exp().cumsum(-1)
         where = torch.as_tensor(self.lane, device=logp.device)

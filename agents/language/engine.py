@@ -93,7 +93,8 @@ class Sampled(NamedTuple):
 
 class Engine(Protocol):
     """See the module. Faults of machinery are `CrewError`s that say what to do; prompts that do not fit
-    the context are `ConfigError`s."""
+    the context are `ConfigError`s.
+    """
 
     adapters: Sequence[str]
 

@@ -74,7 +74,7 @@ class _Hall:
         self.at_once = at_once
         self.live: dict[str, Live] = {}
         self.queues: dict[int, tuple[Agent, list[Request]]] = {}
-        self.out: dict[int, tuple[Any, list[Request]]] = {}  # what agents with a pace of their own hold
+        self.out: dict[int, tuple[Any, dict[int, Request]]] = {}  # held by agents with a pace of their own
         self.done: list[Episode] = []
         self._games: dict[str, Game[Any]] = {}
         self._agents: dict[str, Agent] = {}  # those that matches name: one for all of them
@@ -139,7 +139,7 @@ class _Hall:
         for agent, requests in queues.values():
             live = [r for r in requests if r.key in self.live]  # others were voided meanwhile
             if live and hasattr(agent, "submit"):
-                self.out.setdefault(id(agent), (agent, []))[1].extend(live)
+                self.out.setdefault(id(agent), (agent, {}))[1].update((id(r), r) for r in live)
                 answered |= self._submit(agent, live)
             elif live:
                 answered = True
@@ -167,14 +167,14 @@ class _Hall:
                 continue
             for request, decision in ready:
                 some = True
-                waiting.remove(request)
+                del waiting[id(request)]
                 self._take(request, decision)
         return some
 
     def _lost(self, agent: Any, fault: BaseException) -> bool:
         """Whatever was out with an agent that broke has failed."""
         _, waiting = self.out.pop(id(agent))
-        for request in waiting:
+        for request in waiting.values():
             self._take(request, Decision(broken(fault)))
         return True
 
