@@ -1,4 +1,4 @@
-"""Credit: estimators that turn a ledger into one advantage for each decision.
+"""Credit: estimators that turn a ledger into one advantage for each decision, or for each token.
 
 Every estimator is a pure function
 
@@ -6,14 +6,18 @@ Every estimator is a pure function
 
 `memory` is what it returned as `Credit.memory` for the batch before, {} at first; a run keeps it in
 its checkpoints. Time runs over a seat's own decisions: the other seats are part of the environment.
+What an estimator reads of the ledger that only the learning policy can fill in, it `needs`.
 
-Shape letters: N decisions, S sequences (the decisions of one seat in one episode), L decisions of
-the longest sequence.
+Here are the registry, generalised advantages and baselines that ask for no peers; peers are
+compared in `ludus.training.groups`, single tokens in `.tokens`, several rewards in `.columns`.
+
+Shape letters: N decisions, M tokens in all, S sequences (the decisions of one seat in one episode),
+L decisions of the longest sequence, K numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,25 +28,59 @@ from ludus.core.ledger import Ledger
 from ludus.core.registry import Registry
 
 ESTIMATORS = Registry("estimator", "ludus.estimators")
+ESTIMATORS.lazily(
+    dict.fromkeys(
+        ("group_mean", "leave_one_out", "opo", "pass_at_k", "gpg", "remax"), "ludus.training.groups"
+    )
+    | dict.fromkeys(("token_gae", "reinforce_pp", "reinforce_pp_baseline", "otb"), "ludus.training.tokens")
+    | dict.fromkeys(("multi_critic", "normalise_then_sum"), "ludus.training.columns")
+)
+NEEDS = ("old", "values", "collision", "reference")
 
 
 class Credit(NamedTuple):
     """What an estimator makes of a ledger.
 
     Attributes:
-        advantages: (N,) float64, NaN for decisions it can say nothing about.
+        advantages: (N,) float64, NaN for decisions it can say nothing about; of an estimator of
+            tokens, the mean over each decision's sampled ones.
         targets: (N,) float64, what a value head should have said; NaN likewise.
         memory: what the estimator wants to see again with the next batch.
+        token_advantages: (M,) float64, one for each token, 0 on forced ones; where it is given,
+            the loss takes it instead of `advantages`.
+        token_targets: (M,) float64, what a head that values every token should have said.
     """
 
     advantages: NDArray[np.float64]
     targets: NDArray[np.float64]
     memory: Mapping[str, float]
+    token_advantages: NDArray[np.float64] | None = None
+    token_targets: NDArray[np.float64] | None = None
 
 
-def estimator(name: str) -> Callable[[Callable[..., Credit]], Callable[..., Credit]]:
-    """Decorator: make an estimator available by name in configurations."""
-    return lambda function: ESTIMATORS.add(name, function)
+def estimator(
+    name: str, needs: Sequence[str] = ()
+) -> Callable[[Callable[..., Credit]], Callable[..., Credit]]:
+    """Decorator: make an estimator available by name in configurations.
+
+    Args:
+        name: the name.
+        needs: what a learner fills in before it calls: "old" log-probabilities, token "values",
+            "collision"; readable as the function's attribute `needs`.
+
+    Raises:
+        UnknownName: nothing of that name can be needed.
+    """
+    return lambda function: ESTIMATORS.add(name, needing(function, needs))
+
+
+def needing(function: Callable[..., Any], needs: Sequence[str]) -> Callable[..., Any]:
+    """The same function with an attribute `needs` that learners read."""
+    for need in needs:
+        if need not in NEEDS:
+            raise UnknownName("column that a learner fills in", need, NEEDS)
+    function.needs = tuple(needs)  # type: ignore[attr-defined]
+    return function
 
 
 # -------------------------------------------------------------------- generalised advantages
@@ -63,8 +101,8 @@ def gae(ledger: Ledger, memory: Mapping[str, float], *, discount: float = 1.0, t
 
     Source: Schulman et al. 2016, arXiv:1506.02438, equation 16; passing over masked steps as in verl.
     """
-    _within("discount", discount)
-    _within("trace", trace)
+    share("discount", discount)
+    share("trace", trace)
     if not len(ledger):
         return Credit(np.zeros(0), np.zeros(0), {})
     place = np.arange(len(ledger)) - ledger.spread(ledger.starts)
@@ -113,70 +151,7 @@ def generalised(
     return advantages
 
 
-# ---------------------------------------------------------------------------- group baselines
-@estimator("group_mean")
-def group_mean(
-    ledger: Ledger,
-    memory: Mapping[str, float],
-    *,
-    scale: bool = True,
-    eps: float = 1e-6,
-    by: str = "seat",
-    within: str = "group",
-) -> Credit:
-    """A seat's return against the mean of its peers', the same for all its decisions.
-
-        A_i = (R_i - mean R) / (std R + eps)        without `scale`: A_i = R_i - mean R
-
-    The standard deviation is the sample's (ddof 1). A seat without peers, and peers that all
-    earned the same, get zero.
-
-    Args:
-        ledger: the decisions.
-        memory: not used.
-        scale: divide by the standard deviation (GRPO) or not (Dr. GRPO).
-        eps: added to the standard deviation: 1e-6 in verl, 1e-4 in TRL.
-        by: peers have the same "seat", or the same "role" (the solvers of one problem).
-        within: peers belong to the same "group" (by default the seed), "episode" or "batch".
-
-    Source: Shao et al. 2024, arXiv:2402.03300, section 4.1.2; Liu et al. 2025, arXiv:2503.20783.
-    """
-    returns = ledger.returns
-    advantages = np.zeros(len(returns))
-    for peers in _pools(ledger, by, within):
-        pool = returns[peers]
-        if len(pool) > 1 and np.ptp(pool) > 0:
-            spread = np.std(pool, ddof=1) + eps if scale else 1.0
-            advantages[peers] = (pool - pool.mean()) / spread
-    return _outcome(ledger, advantages)
-
-
-@estimator("leave_one_out")
-def leave_one_out(
-    ledger: Ledger, memory: Mapping[str, float], *, by: str = "seat", within: str = "group"
-) -> Credit:
-    """A seat's return against the mean of its peers without itself (RLOO).
-
-        A_i = R_i - mean_{j != i} R_j = n / (n - 1) (R_i - mean R)
-
-    Args:
-        ledger: the decisions.
-        memory: not used.
-        by: as in `group_mean`.
-        within: as in `group_mean`.
-
-    Source: Ahmadian et al. 2024, arXiv:2402.14740; Kool et al. 2019.
-    """
-    returns = ledger.returns
-    advantages = np.zeros(len(returns))
-    for peers in _pools(ledger, by, within):
-        pool = returns[peers]
-        if len(pool) > 1 and np.ptp(pool) > 0:
-            others = (pool.sum() - pool) / (len(pool) - 1)
-            advantages[peers] = pool - others
-    return _outcome(ledger, advantages)
-
-
+# ------------------------------------------------------------- baselines that ask for no peers
 @estimator("role_baseline")
 def role_baseline(
     ledger: Ledger,
@@ -215,7 +190,7 @@ def role_baseline(
         before = means.get(key, 0.0)
         means[key] = decay * before + (1 - decay) * float(returns[i])
         advantages[i] = returns[i] - (before if update == "after" else means[key])
-    return _outcome(ledger, advantages)._replace(memory=means)
+    return outcome(ledger, advantages)._replace(memory=means)
 
 
 @estimator("returns")
@@ -224,44 +199,75 @@ def plain_returns(ledger: Ledger, memory: Mapping[str, float]) -> Credit:
 
     Source: Williams 1992 (REINFORCE).
     """
-    return _outcome(ledger, ledger.returns)
+    return outcome(ledger, ledger.returns)
 
 
-# ------------------------------------------------------------------------------------- inside
-def _outcome(ledger: Ledger, per_sequence: NDArray[np.float64]) -> Credit:
+# --------------------------------------------------------------------- what estimators share
+def outcome(ledger: Ledger, per_sequence: NDArray[np.float64]) -> Credit:
+    """Credit that all decisions of a sequence (S) share."""
     return Credit(ledger.spread(per_sequence), ledger.spread(ledger.returns), {})
 
 
-def _within(name: str, share: float) -> None:
-    if not 0.0 <= share <= 1.0:
-        raise ValueError(f"{name} must lie in [0, 1], not {share}")
+def earned(ledger: Ledger, column: str = "") -> NDArray[np.float64]:
+    """(S,) what each seat earned in a reward column, in "tokens", or in all of them ("").
+
+    What came before a seat's first decision belongs to the first column.
+
+    Raises:
+        UnknownName: the ledger has no such column.
+    """
+    if not column or not len(ledger):
+        return ledger.returns
+    known = (*ledger.columns, "tokens")
+    if column not in known:
+        raise UnknownName("reward column", column, known)
+    if column == "tokens":
+        return np.asarray(np.add.reduceat(ledger.summed(ledger.token_rewards), ledger.starts))
+    index = ledger.columns.index(column)
+    rewards = ledger.rewards[:, index] + (ledger.early if index == 0 else 0.0)
+    return np.asarray(np.add.reduceat(rewards, ledger.starts))
 
 
-def _seats(ledger: Ledger, by: str) -> NDArray[np.int32]:
+def whitened(numbers: NDArray[np.float64], counts: NDArray[Any], owners: NDArray[Any]) -> NDArray[np.float64]:
+    """Mean zero and deviation one over all that one policy did: (A - mean) / sqrt(variance + 1e-8).
+
+    Args:
+        numbers: (K,) advantages.
+        counts: (K,) how many tokens each stands for; 0 keeps it out.
+        owners: (K,) the policy of each.
+
+    Returns:
+        (K,): NaN stays NaN and counts nowhere; 0 where a policy's numbers are all alike, or the count is 0.
+
+    Source: Huang et al. 2022, The 37 implementation details of PPO; the sample's variance as in verl.
+    """
+    out = np.where(np.isnan(numbers), np.nan, 0.0)
+    counted = (counts > 0) & ~np.isnan(numbers)
+    for owner in np.unique(owners):
+        mine = np.flatnonzero(counted & (owners == owner))
+        some, count = numbers[mine], counts[mine].astype(np.float64)
+        if len(some) and np.ptp(some) > 0:
+            centred = some - (count * some).sum() / count.sum()
+            out[mine] = centred / np.sqrt((count * centred**2).sum() / (count.sum() - 1) + 1e-8)
+    return out
+
+
+def share(name: str, number: float) -> None:
+    """Refuse what does not lie in [0, 1]."""
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"{name} must lie in [0, 1], not {number}")
+
+
+def seats_by(ledger: Ledger, by: str) -> NDArray[np.int32]:
+    """(N,) the "seat" or the "role" of each decision."""
     if by not in ("seat", "role"):
         raise UnknownName("kind of peers", by, ("seat", "role"))
     return ledger.seat if by == "seat" else ledger.role
-
-
-def _pools(ledger: Ledger, by: str, within: str) -> list[NDArray[np.int64]]:
-    """Indices of the sequences (S) of each set of peers: one policy, one game, one seat or role."""
-    scopes: dict[str, NDArray[Any]] = {
-        "group": ledger.group, "episode": ledger.episode, "batch": np.zeros(len(ledger), np.int32),
-    }  # fmt: skip
-    if within not in scopes:
-        raise UnknownName("scope of peers", within, scopes)
-    if not len(ledger):
-        return []
-    first = ledger.starts
-    key = np.stack([x[first] for x in (ledger.policy, ledger.game, scopes[within], _seats(ledger, by))], 1)
-    _, pool = np.unique(key, axis=0, return_inverse=True)
-    order = np.argsort(pool.ravel(), kind="stable")
-    return np.split(order, np.cumsum(np.bincount(pool.ravel()))[:-1])
 
 
 def _roles(ledger: Ledger, by: str) -> list[str]:
     """The key of each sequence's running mean (S)."""
     names = ledger.seats if by == "seat" else ledger.roles
     first = ledger.starts
-    columns = (ledger.policy[first], ledger.game[first], _seats(ledger, by)[first])
+    columns = (ledger.policy[first], ledger.game[first], seats_by(ledger, by)[first])
     return [f"{ledger.policies[p]} {ledger.games[g]} {names[s]}" for p, g, s in zip(*columns, strict=True)]

@@ -1,8 +1,13 @@
-"""Selection: which decisions of a ledger a learner learns from."""
+"""Selection: which decisions of a ledger a learner learns from.
+
+Shape letters: N decisions, S sequences, G groups of peers.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +15,8 @@ from numpy.typing import NDArray
 from ludus.core.errors import UnknownName
 from ludus.core.ledger import Ledger
 from ludus.core.registry import Registry
-from ludus.training.credit import Credit
+from ludus.training.credit import Credit, earned
+from ludus.training.groups import deviation, pools, varies
 from ludus.training.settings import Selector
 
 FILTERS = Registry("filter", "ludus.filters")
@@ -30,24 +36,131 @@ def everything(ledger: Ledger, credit: Credit) -> NDArray[np.bool_]:
 
 @_filter("with_credit")
 def with_credit(ledger: Ledger, credit: Credit) -> NDArray[np.bool_]:
-    """Keep decisions whose advantage is not zero."""
-    return np.asarray(credit.advantages != 0, np.bool_)
+    """Keep decisions whose advantage, or that of any of their tokens, is not zero."""
+    if credit.token_advantages is None:
+        return np.asarray(credit.advantages != 0, np.bool_)
+    return np.asarray(ledger.summed(credit.token_advantages != 0) > 0, np.bool_)
 
 
 @_filter("varied")
-def varied(ledger: Ledger, credit: Credit) -> NDArray[np.bool_]:
-    """Keep groups in which a seat's returns differ: unanimous ones teach nothing (DAPO, arXiv:2503.14476)."""
-    returns = ledger.spread(ledger.returns)
-    key = np.stack([ledger.policy, ledger.game, ledger.group, ledger.role], 1)
-    _, pool = np.unique(key, axis=0, return_inverse=True)
-    pool = pool.ravel()
-    low = np.full(pool.max(initial=0) + 1, np.inf)
-    high = -low
-    np.minimum.at(low, pool, returns)
-    np.maximum.at(high, pool, returns)
-    return np.asarray(high[pool] > low[pool], np.bool_)
+def varied(
+    ledger: Ledger, credit: Credit, *, by: str = "seat", within: str = "group", column: str = ""
+) -> NDArray[np.bool_]:
+    """Keep groups in which a seat's returns differ: unanimous ones teach nothing.
+
+    Args:
+        ledger: the decisions.
+        credit: not used.
+        by: as in `ludus.training.groups`.
+        within: likewise.
+        column: the reward column that has to differ; "" is all of them, shaping included.
+
+    Source: Yu et al. 2025 (DAPO), arXiv:2503.14476, section 3.2.
+    """
+    return _kept(ledger, spreads(ledger, by, within, column), lambda spread, policy: spread > 0)
 
 
+@_filter("quantile")
+def quantile(
+    ledger: Ledger,
+    credit: Credit,
+    *,
+    share: float = 0.75,
+    by: str = "seat",
+    within: str = "group",
+    column: str = "",
+) -> NDArray[np.bool_]:
+    """Keep the share of a policy's groups whose returns spread most; unanimous ones are never among them.
+
+    Groups that spread as much as the last one kept are kept too.
+
+    Args:
+        ledger: the decisions.
+        credit: not used.
+        share: of the groups, in (0, 1].
+        by: as in `ludus.training.groups`.
+        within: likewise.
+        column: the reward column that counts; "" is all of them, shaping included.
+
+    Source: Qin et al. 2025 (SPEAR), arXiv:2509.22601: its baseline keeps three quarters.
+    """
+    if not 0.0 < share <= 1.0:
+        raise ValueError(f"share of groups to keep must lie in (0, 1], not {share}")
+
+    def most(spread: NDArray[np.float64], policy: NDArray[np.int32]) -> NDArray[np.bool_]:
+        least = np.zeros(len(spread))
+        for one in np.unique(policy):
+            mine = np.sort(spread[policy == one])[::-1]
+            least[policy == one] = mine[math.ceil(share * len(mine)) - 1]
+        return (spread >= least) & (spread > 0)
+
+    return _kept(ledger, spreads(ledger, by, within, column), most)
+
+
+@_filter("untruncated")
+def untruncated(ledger: Ledger, credit: Credit) -> NDArray[np.bool_]:
+    """Keep replies that were not cut at the token limit.
+
+    Their returns still move their group's baseline; the setting `untruncated` of an estimator
+    keeps them out of that too.
+
+    Source: Yu et al. 2025 (DAPO), arXiv:2503.14476, section 3.4: overlong filtering.
+    """
+    return ~ledger.truncated
+
+
+@_filter("but_sample")
+def but_sample(ledger: Ledger, credit: Credit, *, sample: int = 0) -> NDArray[np.bool_]:
+    """Keep every play of a seed but one: the greedy one, which is the baseline of `remax`."""
+    return np.asarray(ledger.sample != sample, np.bool_)
+
+
+# ------------------------------------------------------------------------------ spread of groups
+class Spreads(NamedTuple):
+    """How far the returns of each set of peers lie apart.
+
+    Attributes:
+        members: the sequences of each set.
+        spread: (G,) the sample's deviation of each, exactly 0 where all are alike.
+        policy: (G,) whose sequences they are.
+    """
+
+    members: list[NDArray[np.int64]]
+    spread: NDArray[np.float64]
+    policy: NDArray[np.int32]
+
+
+def spreads(ledger: Ledger, by: str = "seat", within: str = "group", column: str = "") -> Spreads:
+    """The deviation of each group's returns; see `ludus.training.groups`."""
+    returns, members = earned(ledger, column), pools(ledger, by, within)
+    spread = [deviation(returns[pool]) if varies(returns[pool]) else 0.0 for pool in members]
+    owners = ledger.policy[ledger.starts]
+    policy = np.array([owners[pool[0]] for pool in members], np.int32)
+    return Spreads(members, np.array(spread, np.float64), policy)
+
+
+def unanimous(ledger: Ledger, by: str = "seat", within: str = "group", column: str = "") -> float:
+    """The share of groups in which all returns are alike, lone members included; 0 of an empty ledger.
+
+    TRL logs it as `frac_reward_zero_std`.
+    """
+    spread = spreads(ledger, by, within, column).spread
+    return float((spread == 0).mean()) if len(spread) else 0.0
+
+
+def _kept(
+    ledger: Ledger,
+    groups: Spreads,
+    rule: Callable[[NDArray[np.float64], NDArray[np.int32]], NDArray[np.bool_]],
+) -> NDArray[np.bool_]:
+    """(N,) the decisions of the groups that a rule keeps."""
+    kept = np.zeros(len(ledger.starts), np.bool_)
+    for pool, keep in zip(groups.members, rule(groups.spread, groups.policy), strict=True):
+        kept[pool] = keep
+    return np.asarray(ledger.spread(kept), np.bool_)
+
+
+# ------------------------------------------------------------------------------------- selection
 def select(
     ledger: Ledger, selector: Selector, *, policy: str, version: int, credit: Credit
 ) -> NDArray[np.bool_]:

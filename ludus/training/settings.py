@@ -105,7 +105,7 @@ class Selector:
     sources: tuple[str, ...] = ("fresh",)
     """Where decisions may come from."""
     keep: Choice = Named("all")
-    """A filter by name: all, with_credit, varied."""
+    """A filter by name: all, with_credit, varied, quantile, untruncated, but_sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,8 @@ class LearnerConfig:
     preset: str = ""
     """A preset of `ludus.training.recipes` that fills what is not given here."""
     estimator: Choice = Named("gae")
-    """Advantages: gae, group_mean, leave_one_out, role_baseline, returns."""
+    """Advantages: gae, group_mean, leave_one_out, role_baseline, returns, opo, pass_at_k, gpg, remax, token_gae,
+    reinforce_pp, reinforce_pp_baseline, otb, multi_critic, normalise_then_sum."""
     objective: Objective = Objective()
     """What is made small."""
     optimiser: Optimiser = Optimiser()
@@ -160,6 +161,11 @@ class Collect:
     """Play: episodes in a step."""
     samples: Number = 1
     """Play: episodes that share a seed, and so the deal; the group of group estimators."""
+    greedy: bool = False
+    """Play: the first of the episodes that share a seed is played by likeliest replies; wanted by remax."""
+    refill: Count = 0
+    """Play: how often further games may be played in the place of groups in which all episodes came to the same
+    (dynamic sampling); what is still missing then stays missing."""
     at_once: Number = 1024
     """Play: live tables."""
     max_steps: Number = 1000
@@ -221,6 +227,8 @@ class GameConfig:
     """Its registered name."""
     params: dict[str, Any] = field(default_factory=dict)
     """What it is made with."""
+    share: Annotated[float, Field(gt=0)] = 1.0
+    """Where several games are learned together: how many deals are its, beside the others' shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +237,6 @@ class RunConfig:
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
-    game: GameConfig
-    """The game."""
     policies: dict[str, Choice]
     """Policies by name: each a registered kind (network, language) and its settings."""
     learners: tuple[LearnerConfig, ...]
@@ -239,6 +245,10 @@ class RunConfig:
     """Who sits where, by seat or role: a policy, policy@init, policy@phase_start, policy@past, or an agent."""
     phases: tuple[Phase, ...]
     """Stretches of steps, one after the other."""
+    game: GameConfig | None = None
+    """The game; or `games`."""
+    games: tuple[GameConfig, ...] = ()
+    """Games that are learned together, each deal one of them, where all policies can play them all."""
     name: str = "run"
     """The run's name, and that of its folder under `root`."""
     root: str = "runs"
@@ -269,6 +279,11 @@ class RunConfig:
     """Weights & Biases."""
     recipe: str = ""
     """module:function that is called with this configuration and returns the run, for what it cannot say."""
+
+    @property
+    def every_game(self) -> tuple[GameConfig, ...]:
+        """The games, one or several."""
+        return self.games if self.game is None else (self.game,)
 
     @property
     def steps(self) -> int:

@@ -17,15 +17,29 @@ from ludus.core.episode import Episode, Step
 from ludus.core.ledger import Ledger
 from ludus.core.match import Match
 from ludus.core.policy import Scores
-from ludus.training import credit, objectives
+from ludus.core.registry import Registry
+from ludus.training import credit, groups, objectives
 from ludus.training.settings import Named, Objective
 
-MODULES = {"credit": credit, "objectives": objectives}
+MODULES = {"credit": credit, "groups": groups, "objectives": objectives}
 
 
 def spoken(reward, value=None, seat="player_0"):
     tokens = Tokens(np.arange(2), np.array([1]), np.zeros(1, np.float32), np.ones(1, bool), "main", 0)
     return Step(seat, "word", "0" * 16, reward=reward, tokens=tokens, value=value)
+
+
+def said(reward, tokens):
+    """A reply of so many tokens."""
+    known = Tokens(
+        np.arange(2),
+        np.ones(tokens, np.int64),
+        np.zeros(tokens, np.float32),
+        np.ones(tokens, bool),
+        "main",
+        0,
+    )
+    return Step("player_0", "word", "0" * 16, reward=reward, tokens=known)
 
 
 def episode(*steps, group="", seed=0, game="a_game"):
@@ -45,29 +59,42 @@ ONE_OF_FOUR = Ledger.of(group(1, 0, 0, 0))
 
 # --------------------------------------------------------------------------------- the vectors
 def grpo_verl(m):
-    got = m["credit"].group_mean(ONE_OF_FOUR, {}, eps=1e-6).advantages
+    got = m["groups"].group_mean(ONE_OF_FOUR, {}, eps=1e-6).advantages
     assert got == pytest.approx([1.499997, -0.499999, -0.499999, -0.499999], abs=5e-7)
 
 
 def grpo_trl(m):
-    got = m["credit"].group_mean(ONE_OF_FOUR, {}, eps=1e-4).advantages
+    got = m["groups"].group_mean(ONE_OF_FOUR, {}, eps=1e-4).advantages
     assert got == pytest.approx([1.4997000600, *[-0.4999000200] * 3], abs=1e-9)
 
 
 def grpo_far_from_one(m):
     """Two returns, deviation sqrt 2: 1 / (1.41421356 + 0.1), by hand."""
-    got = m["credit"].group_mean(Ledger.of(group(2, 0)), {}, eps=0.1).advantages
+    got = m["groups"].group_mean(Ledger.of(group(2, 0)), {}, eps=0.1).advantages
     assert got == pytest.approx([0.66040880, -0.66040880], abs=1e-7)
 
 
 def dr_grpo(m):
-    got = m["credit"].group_mean(ONE_OF_FOUR, {}, scale=False).advantages
+    got = m["groups"].group_mean(ONE_OF_FOUR, {}, scale=False).advantages
     assert got.tolist() == [0.75, -0.25, -0.25, -0.25]
 
 
 def leave_one_out(m):
-    got = m["credit"].leave_one_out(ONE_OF_FOUR, {}).advantages
+    got = m["groups"].leave_one_out(ONE_OF_FOUR, {}).advantages
     assert got == pytest.approx([1, -1 / 3, -1 / 3, -1 / 3])
+
+
+def opo(m):
+    """Replies of 10, 20, 30 and 40 tokens: the baseline is .1."""
+    ledger = Ledger.of(
+        [episode(said(r, tokens)) for r, tokens in zip((1, 0, 0, 0), (10, 20, 30, 40), strict=True)]
+    )
+    assert m["groups"].opo(ledger, {}).advantages == pytest.approx([0.9, -0.1, -0.1, -0.1])
+
+
+def pass_at_k(m):
+    got = m["groups"].pass_at_k(Ledger.of(group(0.5, 0.9, 0.1)), {}).advantages
+    assert got == pytest.approx([0, 0.9999975, 0], abs=1e-9)
 
 
 def groups_are_apart(m):
@@ -76,13 +103,13 @@ def groups_are_apart(m):
         episode(spoken(a), spoken(b, seat="player_1"), group=deal)
         for deal, a, b in [("x", 1, 5), ("x", 3, 9), ("y", 10, 0), ("y", 20, 8)]
     ]
-    got = m["credit"].group_mean(Ledger.of(both), {}, scale=False).advantages
+    got = m["groups"].group_mean(Ledger.of(both), {}, scale=False).advantages
     assert got.tolist() == [-1, -2, 1, 2, -5, -4, 5, 4]
 
 
 def unanimous_groups_are_zero(m):
     ledger = Ledger.of(group(0.1, 0.1, 0.1, group="x") + group(0, 1, group="y") + group(7, group="alone"))
-    for estimate in (m["credit"].group_mean, m["credit"].leave_one_out):
+    for estimate in (m["groups"].group_mean, m["groups"].leave_one_out):
         got = estimate(ledger, {}).advantages
         assert got[:3].tolist() == [0, 0, 0]
         assert got[3] < 0 < got[4]
@@ -149,6 +176,18 @@ def rae_before(m):
     assert got.advantages == pytest.approx([0.95, -0.9975, 0.952375, 0.90475625])
 
 
+def rae_before_is_after_scaled(m):
+    """SPIRAL's paper and its code: their baselines are equal, their advantages differ by the factor `decay`."""
+    ledger = Ledger.of(group(1, 1, -1, 0.5))
+    after = m["credit"].role_baseline(ledger, {})
+    before = m["credit"].role_baseline(ledger, {}, update="before")
+    assert after.advantages == pytest.approx([1, 0.95, -1.0975, 0.457375])
+    assert before.advantages == pytest.approx([0.95, 0.9025, -1.042625, 0.43450625])
+    assert before.advantages == pytest.approx(0.95 * after.advantages)
+    assert before.memory == after.memory
+    assert list(after.memory.values()) == pytest.approx([0.06549375])
+
+
 def rae_moves_once_for_each_trajectory(m):
     long = episode(spoken(0.0), spoken(0.0), spoken(1.0), spoken(-1.0, seat="player_1"))
     got = m["credit"].role_baseline(Ledger.of([long]), {})
@@ -176,8 +215,8 @@ def masked_tokens_do_not_count(m):
 
 
 CHECKS = [
-    grpo_verl, grpo_trl, grpo_far_from_one, dr_grpo, leave_one_out, groups_are_apart, unanimous_groups_are_zero, gae_trace,
-    gae_returns, gae_masked, ppo_clip, ppo_clip_sides, kl_estimators, rae, rae_before,
+    grpo_verl, grpo_trl, grpo_far_from_one, dr_grpo, leave_one_out, opo, pass_at_k, groups_are_apart, unanimous_groups_are_zero, gae_trace,
+    gae_returns, gae_masked, ppo_clip, ppo_clip_sides, kl_estimators, rae, rae_before, rae_before_is_after_scaled,
     rae_moves_once_for_each_trajectory, masked_tokens_do_not_count,
 ]  # fmt: skip
 
@@ -189,20 +228,22 @@ def test_vector(check):
 
 # ------------------------------------------------------------------------------- the mutations
 MUTATIONS = [
-    ("sign", "credit", "(pool - pool.mean()) / spread", "(pool.mean() - pool) / spread", {grpo_verl, dr_grpo}),
+    ("sign", "groups", "(pool - pool.mean()) / spread", "(pool.mean() - pool) / spread", {grpo_verl, dr_grpo}),
     ("sign", "objectives", "maximum(-advantages * ratio,", "maximum(advantages * ratio,", {ppo_clip}),
-    ("epsilon place", "credit", "np.std(pool, ddof=1) + eps", "np.sqrt(np.var(pool, ddof=1) + eps)",
+    ("epsilon place", "groups", "np.std(pool, ddof=1) + eps", "np.sqrt(np.var(pool, ddof=1) + eps)",
      {grpo_trl, grpo_far_from_one}),
-    ("epsilon place", "credit", "(pool - pool.mean()) / spread", "(pool - pool.mean()) / (spread - eps) + eps",
+    ("epsilon place", "groups", "(pool - pool.mean()) / spread", "(pool - pool.mean()) / (spread - eps) + eps",
      {grpo_verl, grpo_trl}),
     ("clip side", "objectives", "clamp(1 - low, 1 + high)", "clamp(1 - high, 1 + low)", {ppo_clip_sides}),
     ("mask", "objectives", "mask = scores.mask & part.mask", "mask = scores.mask", {masked_tokens_do_not_count}),
     ("mask", "credit", "np.where(here, values[:, t], following)", "values[:, t]", {gae_masked}),
     ("baseline order", "credit", 'before if update == "after" else', 'before if update == "before" else',
-     {rae, rae_before}),
-    ("group key", "credit", "(ledger.policy, ledger.game, scopes[within], _seats(ledger, by))",
-     "(ledger.policy, ledger.game, _seats(ledger, by))", {groups_are_apart}),
-    ("group key", "credit", "(ledger.policy, ledger.game, scopes[within], _seats(ledger, by))",
+     {rae, rae_before, rae_before_is_after_scaled}),
+    ("weight", "groups", "np.average(returns[pool], weights=length[pool])", "returns[pool].mean()", {opo}),
+    ("order", "groups", "second, best = np.sort(pool)[-2:]", "best, second = np.sort(pool)[-2:]", {pass_at_k}),
+    ("group key", "groups", "(ledger.policy, ledger.game, scopes[within], seats)",
+     "(ledger.policy, ledger.game, seats)", {groups_are_apart}),
+    ("group key", "groups", "(ledger.policy, ledger.game, scopes[within], seats)",
      "(ledger.policy, ledger.game, scopes[within])", {groups_are_apart}),
 ]  # fmt: skip
 
@@ -220,6 +261,7 @@ def test_mutation_is_caught(kind, module, old, new, seen_by, tmp_path, monkeypat
     spec = importlib.util.spec_from_file_location(f"broken_{module}", path)
     broken = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, broken)
+    monkeypatch.setattr(credit, "ESTIMATORS", Registry("estimator", "none"))  # its names are taken
     spec.loader.exec_module(broken)
     for check in seen_by:
         with pytest.raises(AssertionError):
