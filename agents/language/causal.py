@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ludus.agents.language.engine import Ids
 from ludus.core.errors import ConfigError, MissingExtra, UnknownName
@@ -220,7 +219,7 @@ class CausalModel:
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
 
-    def twin(self) -> CausalModel:
+    def twin(self, name: str) -> CausalModel:
         """The same model with weights of its own."""
         other = copy.copy(self)
         other.model = copy.deepcopy(self.model)

@@ -74,7 +74,7 @@ class LanguageModel:
         self.prompter = self.manner.prompter()
         self.model = CausalModel(path, temperature=self.manner.temperature, **settings)
         self.rows_at_once = rows_at_once
-        self.engine: Engine = make_engine(engine, self.model, path, rows_at_once)
+        self.desk = Desk(make_engine(engine, self.model, path, rows_at_once))
         self.forget()
 
     def forget(self) -> None:
@@ -82,36 +82,24 @@ class LanguageModel:
         self._turns: Conversations[Ids, Sampled] = Conversations()
         self._known: dict[Any, Any] = {}
         self._print: tuple[int, str] | None = None
-        self._out: dict[int, tuple[Request, Job]] = {}  # by the job's identity
-        self._sampled: int | None = None  # the version that the engine has
 
     # ------------------------------------------------------------------------------- playing
     def submit(self, requests: Sequence[Request]) -> None:
         """Let the engine begin with requests; `poll` hands the answers back as they come."""
-        self.engine.submit(self._jobs(requests))
+        self.desk.submit(self, list(zip(requests, self._jobs(requests), strict=True)))
 
     def poll(self) -> list[tuple[Request, Decision]]:
         """The requests answered since the last call."""
-        out = []
-        for job, reply in self.engine.poll():
-            request, _ = self._out.pop(id(job), (None, None))
-            if request is not None:  # else its episode was closed meanwhile
-                out.append((request, self._decide(request, job, reply)))
-        return out
+        return [(request, self._decide(request, job, reply)) for request, job, reply in self.desk.poll(self)]
 
     def act(self, requests: Sequence[Request]) -> list[Decision]:
         jobs = self._jobs(requests)
-        replies = self.engine.sample(jobs)
-        for job in jobs:
-            self._out.pop(id(job), None)
+        replies = self.desk.engine.sample(jobs)
         return [self._decide(*row) for row in zip(requests, jobs, replies, strict=True)]
 
     def close(self, keys: Sequence[str]) -> None:
         self._turns.close(keys)
-        gone = set(keys)
-        under_way = [place for place, (request, _) in self._out.items() if request.key in gone]
-        if under_way:
-            self.engine.close([self._out.pop(place)[1].session for place in under_way])
+        self.desk.close(self, set(keys))
 
     def _jobs(self, requests: Sequence[Request]) -> list[Job]:
         self._synchronise()
@@ -126,18 +114,18 @@ class LanguageModel:
                 allowed=self.replies(request) if self.manner.constrain else None,
                 goes_on=self.prompter.converses(request),
             )
-            self._out[id(job)] = request, job
             jobs.append(job)
         return jobs
 
     def _synchronise(self) -> None:
         """Let the engine sample under the present weights."""
-        if self._sampled != self.version:
-            if isinstance(self.engine, TransformersEngine):
-                self.engine.forget()
+        adapter, engine = self.model.adapter, self.desk.engine
+        if self.desk.versions.get(adapter) != self.version:
+            if isinstance(engine, TransformersEngine):
+                engine.forget()
             else:
-                self.engine.update(self.state(), self.version, self.model.adapter)
-            self._sampled = self.version
+                engine.update(self.state(), self.version, adapter)
+            self.desk.versions[adapter] = self.version
 
     def prompt(self, request: Request) -> Ids:
         """The token ids that the model is fed for a request.
@@ -351,13 +339,22 @@ class LanguageModel:
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(state[name])
-        self._print = self._sampled = None
+        self._print = None
+        self.desk.versions.pop(self.model.adapter, None)
 
     def frozen(self, name: str) -> LanguageModel:
         """A copy under another name that shares no memory and keeps this version."""
         other = copy.copy(self)
-        other.model, other.name = self.model.twin(), name
-        other.engine = TransformersEngine(other.model, at_once=self.rows_at_once)
+        other.model, other.name = self.model.twin(name), name
+        if not other.model.adapter:  # adapters of one model share its engine
+            other.desk = Desk(TransformersEngine(other.model, at_once=self.rows_at_once))
+        other.forget()
+        return other
+
+    def greedy(self) -> LanguageModel:
+        """The same policy, saying what is likeliest."""
+        other = copy.copy(self)
+        other.manner = dataclasses.replace(self.manner, temperature=0.0, seats={})
         other.forget()
         return other
 
@@ -374,6 +371,46 @@ class LanguageModel:
         """Write the model in Hugging Face format, and its manner beside it."""
         self.model.save(folder)
         write_manner(folder, self.manner)
+
+
+class Desk:
+    """What hands the jobs of several agents to the engine that they share, and each its replies.
+
+    Attributes:
+        engine: what samples.
+        versions: by adapter, the version of the weights that the engine has.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.versions: dict[str, int] = {}
+        self._out: dict[int, tuple[int, Request, Job]] = {}  # by the job's identity: whose it is
+        self._ready: dict[int, list[tuple[Request, Job, Sampled]]] = {}  # by the agent's identity
+
+    def submit(self, agent: object, pairs: Sequence[tuple[Request, Job]]) -> None:
+        """Take on an agent's jobs."""
+        self.engine.submit([job for _, job in pairs])
+        self._out.update((id(job), (id(agent), request, job)) for request, job in pairs)
+
+    def poll(self, agent: object) -> list[tuple[Request, Job, Sampled]]:
+        """An agent's replies that are ready."""
+        for job, reply in self.engine.poll():
+            if id(job) in self._out:  # else its episode was closed meanwhile
+                owner, request, job = self._out.pop(id(job))
+                self._ready.setdefault(owner, []).append((request, job, reply))
+        return self._ready.pop(id(agent), [])
+
+    def close(self, agent: object, keys: set[str]) -> None:
+        """Drop an agent's jobs in finished episodes."""
+        mine = [
+            (place, job)
+            for place, (owner, r, job) in self._out.items()
+            if owner == id(agent) and r.key in keys
+        ]
+        if mine:
+            self.engine.close([job.session for _, job in mine])
+        for place, _ in mine:
+            del self._out[place]
 
 
 def make_engine(spec: str | Mapping[str, Any], model: CausalModel, path: str | Path, at_once: int) -> Engine:

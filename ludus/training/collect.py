@@ -42,6 +42,7 @@ class Tally:
     episodes: int = 0
     decisions: int = 0
     forfeits: int = 0
+    dropped: int = 0
     returns: dict[tuple[str, Seat], list[float]] = field(default_factory=dict)
 
     def earned(self, agent: str, seat: Seat, amount: float, games: int = 1) -> None:
@@ -58,6 +59,7 @@ class Tally:
             "charts/episodes": float(self.episodes),
             "charts/episodic_length": self.decisions / games,
             "charts/forfeits": self.forfeits / games,
+            **({"charts/groups_dropped": float(self.dropped)} if self.dropped else {}),
         }
 
 

@@ -16,7 +16,10 @@ from ludus.training.recipes import PRESETS
 from ludus.training.settings import RunConfig
 
 _ADAPTER: TypeAdapter[RunConfig] = TypeAdapter(RunConfig)
-_CHOICES = ("estimator", "loss", "aggregation", "correction", "keep")  # replaced whole by another name
+_CHOICES = (
+    "estimator", "loss", "aggregation", "correction", "modifiers", "keep", "entropy_control", "divergence_control",
+)  # fmt: skip
+"""Replaced whole by another name."""
 
 
 def parse(tables: Mapping[str, Any], where: str = "configuration") -> RunConfig:
@@ -33,6 +36,8 @@ def parse(tables: Mapping[str, Any], where: str = "configuration") -> RunConfig:
     filled = dict(tables)
     if isinstance(filled.get("learners"), list):
         filled["learners"] = [_with_preset(learner) for learner in filled["learners"]]
+    if bool(filled.get("game")) == bool(filled.get("games")):
+        raise ConfigError(f"{where}: name the game in [game], or several in [[games]]")
     try:
         return _ADAPTER.validate_python(filled)
     except ValidationError as fault:

@@ -2,14 +2,16 @@
 
 network        a torch network over features: fresh, or from a folder (path)
 language       a causal language model from a Hugging Face folder (path)
-tiny_language  a tiny one from scratch, taught the game's language on random legal play
+tiny_language  a tiny one from scratch, taught the games' language on random legal play
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ludus.core.errors import ConfigError
 from ludus.core.game import Game
 from ludus.core.policy import Policy
 from ludus.core.registry import Registry
@@ -17,37 +19,45 @@ from ludus.core.registry import Registry
 POLICIES = Registry("kind of policy", "ludus.policies")
 
 
-def make_policy(kind: str, game: Game[Any], *, name: str, seed: int, folder: Path, **settings: Any) -> Policy:
+def make_policy(
+    kind: str, games: Sequence[Game[Any]], *, name: str, seed: int, folder: Path, **settings: Any
+) -> Policy:
     """A policy called `name`.
 
     Args:
-        kind: one of the names above, or of a plug-in: `maker(game, name=, seed=, folder=, **settings)`.
-        game: what it will play.
+        kind: one of the names above, or of a plug-in: `maker(games, name=, seed=, folder=, **settings)`.
+        games: what it will play.
         name: its name in records.
         seed: decides its first weights, where those are drawn.
         folder: where the maker may keep what is costly to make again when a run is resumed.
         settings: whatever its kind takes.
     """
-    policy: Policy = POLICIES.maker(kind)(game, name=name, seed=seed, folder=folder, **settings)
+    policy: Policy = POLICIES.maker(kind)(games, name=name, seed=seed, folder=folder, **settings)
     return policy
 
 
 def _network(
-    game: Game[Any], *, name: str, seed: int, folder: Path, path: str = "", **settings: Any
+    games: Sequence[Game[Any]], *, name: str, seed: int, folder: Path, path: str = "", **settings: Any
 ) -> Policy:
     from ludus.agents.network import fresh, network
 
-    return network(path, name=name) if path else fresh(game, name=name, seed=seed, **settings)
+    if path:
+        return network(path, name=name)
+    if len(games) > 1:
+        raise ConfigError("a network is made for one game: give it one, or let a language model play several")
+    return fresh(games[0], name=name, seed=seed, **settings)
 
 
-def _language(game: Game[Any], *, name: str, seed: int, folder: Path, path: str, **settings: Any) -> Policy:
+def _language(
+    games: Sequence[Game[Any]], *, name: str, seed: int, folder: Path, path: str, **settings: Any
+) -> Policy:
     from ludus.agents.language.local import LanguageModel
 
     return LanguageModel(path, name=name, **settings)
 
 
 def _tiny_language(
-    game: Game[Any],
+    games: Sequence[Game[Any]],
     *,
     name: str,
     seed: int,
@@ -64,7 +74,7 @@ def _tiny_language(
     if not folder.is_dir():
         aside = folder.with_name(f".{folder.name}.aside")
         make_tiny(aside, seed=seed, **(model or {}))
-        teach(aside, [game], seed=seed, **(lessons or {}))
+        teach(aside, games, seed=seed, **(lessons or {}))
         aside.replace(folder)
     return LanguageModel(folder, name=name, **settings)
 

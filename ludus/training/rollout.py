@@ -1,14 +1,17 @@
-"""Collecting whole episodes with `ludus.play`: language models, several policies, any game."""
+"""Collecting whole episodes with `ludus.play`: language models, several policies, any game, several games."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ludus.core.agent import Agent
 from ludus.core.episode import Episode
+from ludus.core.errors import ConfigError
 from ludus.core.game import Game, Seat
 from ludus.core.ledger import Ledger
 from ludus.core.match import Illegal, Match
@@ -18,35 +21,126 @@ from ludus.training.lineup import Cast, exchanged, turns
 from ludus.training.settings import Collect
 
 
-def episodes(
-    game: Game[Any], cast: Cast, lineup: Mapping[Seat, str], config: Collect, *, seed: int, step: int
-) -> list[Episode]:
-    """The episodes of one step, in the order of their seeds.
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What is played in a run: games and their shares of the deals, and who may sit where.
 
-    Seeds are a function of the run's seed and the step, so that a step can be played again.
+    Attributes:
+        games: one or several.
+        shares: of the deals, in any unit.
+        cast: finds agents by name.
+        config: how much is played, and how.
+        seed: of the run.
     """
-    finished = list(play(_matches(game, cast, lineup, config, seed, step), at_once=config.at_once))
-    return sorted(finished, key=lambda e: (e.match.group, e.match.sample))
+
+    games: tuple[Game[Any], ...]
+    shares: tuple[float, ...]
+    cast: Cast
+    config: Collect
+    seed: int
+
+    def rollout(self, lineup: Mapping[Seat, str], *, step: int) -> tuple[Ledger, Tally, list[Episode]]:
+        """The decisions of one step, what they came to, and the episodes they are from.
+
+        With `refill`, groups whose episodes all came to the same for everybody make place for others.
+        """
+        played = self.episodes(lineup, step=step)
+        tally = tallied(played)
+        if self.config.refill:
+            played, dropped = self._refilled(lineup, step, played)
+            tally.dropped = dropped
+        return Ledger.of(played), tally, played
+
+    def episodes(
+        self, lineup: Mapping[Seat, str], *, step: int, first: int = 0, deals: int = 0
+    ) -> list[Episode]:
+        """Episodes of one step, in the order of their seeds.
+
+        Seeds are a function of the run's seed, the step and the number of the deal, so that a step can
+        be played again.
+
+        Args:
+            lineup: who sits where.
+            step: of the run.
+            first: number of the first deal.
+            deals: how many; by default as many as the step has.
+        """
+        count = deals or -(-self.config.games // self.config.samples)
+        matches = self._matches(lineup, step, range(first, first + count))
+        finished = list(play(matches, at_once=self.config.at_once))
+        return sorted(finished, key=lambda e: (e.match.group, e.match.sample))
+
+    def _refilled(
+        self, lineup: Mapping[Seat, str], step: int, played: list[Episode]
+    ) -> tuple[list[Episode], int]:
+        wanted = -(-self.config.games // self.config.samples)
+        kept, dealt = _varied(played), wanted
+        for _ in range(self.config.refill):
+            missing = wanted - len({episode.match.group for episode in kept})
+            if not missing:
+                break
+            kept += _varied(self.episodes(lineup, step=step, first=dealt, deals=missing))
+            dealt += missing
+        return kept, dealt - len({episode.match.group for episode in kept})
+
+    def _matches(self, lineup: Mapping[Seat, str], step: int, deals: range) -> Iterator[Match]:
+        config = self.config
+        illegal = Illegal(config.illegal, config.retries, config.penalty)
+        seeds = np.random.SeedSequence([self.seed, step, 1]).generate_state(deals.stop)
+        limit = config.games if deals.start == 0 else deals.stop * config.samples
+        places = _places(self, deals.stop)
+        for deal in deals:
+            game, place = self.games[places[deal][0]], places[deal][1]
+            names = exchanged(game, lineup, place % turns(game, lineup))
+            seats: dict[Seat, Agent | str] = {seat: self.cast.find(name) for seat, name in names.items()}
+            for sample in range(min(config.samples, limit - deal * config.samples)):
+                yield Match(
+                    game, _greedy(seats) if config.greedy and sample == 0 else seats, int(seeds[deal]),
+                    sample=sample, group=f"step {step} deal {deal:06d}", illegal=illegal, max_steps=config.max_steps,
+                )  # fmt: skip
 
 
-def _matches(
-    game: Game[Any], cast: Cast, lineup: Mapping[Seat, str], config: Collect, seed: int, step: int
-) -> Iterator[Match]:
-    count = turns(game, lineup)
-    deals = -(-config.games // config.samples)
-    seeds = np.random.SeedSequence([seed, step, 1]).generate_state(deals)
-    illegal = Illegal(config.illegal, config.retries, config.penalty)
-    for number in range(config.games):
-        deal, sample = divmod(number, config.samples)
-        names = exchanged(game, lineup, deal % count)
-        seats: dict[Seat, Agent | str] = {seat: cast.find(name) for seat, name in names.items()}
-        yield Match(
-            game, seats, int(seeds[deal]), sample=sample, group=f"step {step} deal {deal:06d}",
-            illegal=illegal, max_steps=config.max_steps,
-        )  # fmt: skip
+def _places(table: Table, deals: int) -> list[tuple[int, int]]:
+    """For each deal its game, and how many deals of that game came before.
+
+    At any point the counts are as near to the shares as whole numbers can be.
+    """
+    part = np.array(table.shares) / sum(table.shares)
+    counts = np.zeros(len(part), np.int64)
+    out = []
+    for number in range(deals):
+        chosen = int(np.argmax(part * (number + 1) - counts))
+        out.append((chosen, int(counts[chosen])))
+        counts[chosen] += 1
+    return out
 
 
-def tallied(played: list[Episode]) -> Tally:
+def _greedy(seats: Mapping[Seat, Agent | str]) -> dict[Seat, Agent | str]:
+    """The same agents, those that learn saying what is likeliest."""
+    out: dict[Seat, Agent | str] = {}
+    for seat, agent in seats.items():
+        if not isinstance(agent, str) and hasattr(agent, "version"):
+            if not hasattr(agent, "greedy"):
+                raise ConfigError(f"{agent.name} at {seat} cannot play greedily: collect.greedy = false")
+            agent = agent.greedy()
+        out[seat] = agent
+    return out
+
+
+def _varied(played: Sequence[Episode]) -> list[Episode]:
+    """The episodes of groups in which some seat's returns differ."""
+    groups: dict[str, list[Episode]] = {}
+    for episode in played:
+        groups.setdefault(episode.match.group, []).append(episode)
+    return [
+        episode
+        for group in groups.values()
+        if len({tuple(sorted(e.returns.items())) for e in group if e.end != "error"}) > 1
+        for episode in group
+    ]
+
+
+def tallied(played: Sequence[Episode]) -> Tally:
     """What episodes came to, by agent and seat."""
     tally = Tally()
     for episode in played:
@@ -60,9 +154,6 @@ def tallied(played: list[Episode]) -> Tally:
     return tally
 
 
-def rollout(
-    game: Game[Any], cast: Cast, lineup: Mapping[Seat, str], config: Collect, *, seed: int, step: int
-) -> tuple[Ledger, Tally, list[Episode]]:
-    """The decisions of one step, what they came to, and the episodes they are from."""
-    played = episodes(game, cast, lineup, config, seed=seed, step=step)
-    return Ledger.of(played), tallied(played), played
+def smaller(table: Table, games: int) -> Table:
+    """The same table, with fewer games in a step."""
+    return dataclasses.replace(table, config=dataclasses.replace(table.config, games=games, refill=0))

@@ -12,7 +12,6 @@ moment and resumed writes the same metrics and ends with the same weights.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import inspect
 import time
@@ -40,7 +39,7 @@ from ludus.training.lineup import Cast
 from ludus.training.metrics import Display, Metrics
 from ludus.training.objectives import AGGREGATIONS, CORRECTIONS, POLICY_LOSSES
 from ludus.training.policies import make_policy
-from ludus.training.rollout import episodes, rollout
+from ludus.training.rollout import Table, smaller
 from ludus.training.select import FILTERS
 from ludus.training.settings import LearnerConfig, Named, Phase, RunConfig
 from ludus.training.store import Parts, Store, arrays_of, tensors_of
@@ -81,25 +80,34 @@ class Run:
         self.config, self.folder = config, Path(config.root) / config.name
         _claim(self.folder, config, resume=resume)
         torch.set_num_threads(config.threads)
-        self.game = make(config.game.name, **config.game.params)
+        self.games = tuple(make(game.name, **game.params) for game in config.every_game)
         seeds = np.random.SeedSequence(config.seed).generate_state(4 + len(config.policies))
         home = self.folder / "policies"
         home.mkdir(exist_ok=True)
         self.policies: dict[str, Policy] = {
             name: make_policy(
-                kind.name, self.game, name=name, seed=int(seed), folder=home / f"{name}@made", **kind.settings
+                kind.name,
+                self.games,
+                name=name,
+                seed=int(seed),
+                folder=home / f"{name}@made",
+                **kind.settings,
             )
             for (name, kind), seed in zip(config.policies.items(), seeds[4:], strict=True)
         }
         self.cast = Cast(
             self.policies, self.folder / "snapshots", np.random.default_rng(seeds[0]), _occupants(config)
         )
+        shares = tuple(game.share for game in config.every_game)
+        self.table = Table(self.games, shares, self.cast, config.collect, config.seed)
         self.learners = {_name(one): self._learner(one, int(seeds[1])) for one in config.learners}
         self._check()
         self.collector = None
         if config.collect.by == "arrays":
+            if len(self.games) > 1:
+                raise ConfigError("arrays hold one game: learn several with collect.by = 'play'")
             self.collector = ArrayCollector(
-                self.game, rows=config.collect.rows, length=config.collect.length, seed=int(seeds[2])
+                self.games[0], rows=config.collect.rows, length=config.collect.length, seed=int(seeds[2])
             )
         self.store = Store(self.folder, keep=config.keep_checkpoints)
         self.done = self.decisions = 0
@@ -126,9 +134,10 @@ class Run:
             raise ConfigError("learners share a name: give each a name of its own")
         for phase in self.config.phases:
             lineup = phase.lineup or self.config.lineup
-            filled = seats_filled(self.game, lineup)
-            for seat in self.game.players:
-                self.cast.check(filled[seat])
+            for game in self.games:
+                filled = seats_filled(game, lineup)
+                for seat in game.players:
+                    self.cast.check(filled[seat])
             for name in phase.learners:
                 if name not in self.learners:
                     raise UnknownName("learner of a phase", name, self.learners)
@@ -144,12 +153,13 @@ class Run:
                 raise UnknownName("policy to be evaluated", name, self.policies)
         if not config.every:
             return
-        try:
-            tabulate(self.game)
-        except (ContractError, ValueError) as fault:
-            raise ConfigError(
-                f"evaluate.every = {config.every}: {self.game.id} cannot be measured exactly ({fault}); set it to 0"
-            ) from fault
+        for game in self.games:
+            try:
+                tabulate(game)
+            except (ContractError, ValueError) as fault:
+                raise ConfigError(
+                    f"evaluate.every = {config.every}: {game.id} cannot be measured exactly ({fault}); set it to 0"
+                ) from fault
 
     # -------------------------------------------------------------------------------- the loop
     def go(self, *, quiet: bool = False) -> Path:
@@ -224,9 +234,7 @@ class Run:
     def _collect(self, step: int, lineup: Mapping[str, str]) -> tuple[Ledger, Tally]:
         if self.collector is not None:
             return self.collector.collect(self.cast, lineup)
-        ledger, tally, played = rollout(
-            self.game, self.cast, lineup, self.config.collect, seed=self.config.seed, step=step
-        )
+        ledger, tally, played = self.table.rollout(lineup, step=step)
         self._keep_first(played)
         if self.config.keep_episodes and self._left(step) < self.config.keep_episodes:
             self._last.extend(episode.to_json() for episode in played)
@@ -239,9 +247,11 @@ class Run:
     def _evaluate(self) -> dict[str, float]:
         line = {}
         for name in self.config.evaluate.policies or self.policies:
-            conv = nash_conv(self.game, self.policies[name])
-            line[f"eval/nash_conv/{name}"] = conv
-            line[f"eval/exploitability/{name}"] = conv / len(self.game.players)
+            for game in self.games:
+                conv = nash_conv(game, self.policies[name])
+                place = name if len(self.games) == 1 else f"{game.id}/{name}"
+                line[f"eval/nash_conv/{place}"] = conv
+                line[f"eval/exploitability/{place}"] = conv / len(game.players)
         return line
 
     # ---------------------------------------------------------------------- episodes to be kept
@@ -250,9 +260,8 @@ class Run:
         if not self.config.keep_episodes:
             return []
         phase, _ = self._phase(max(step, 1))
-        games = dataclasses.replace(self.config.collect, games=self.config.keep_episodes)
         lineup = phase.lineup or self.config.lineup
-        return episodes(self.game, self.cast, lineup, games, seed=self.config.seed, step=step)
+        return smaller(self.table, self.config.keep_episodes).episodes(lineup, step=step)
 
     def _keep_first(self, played: list[Episode]) -> None:
         some = played[: max(self.config.keep_episodes - self._kept, 0)]

@@ -40,7 +40,14 @@ def _flat(named: Named | None) -> dict[str, Any] | None:
     return None if named is None else {"name": named.name, **named.settings}
 
 
+def _listed(given: Any) -> Any:
+    """One choice or a list of them as a list; "none" is no choice."""
+    several = given if isinstance(given, (list, tuple)) else [given]
+    return [one for one in several if _split(one) != Named("none")]
+
+
 Choice: TypeAlias = Annotated[Named, BeforeValidator(_split), PlainSerializer(_flat)]
+Choices: TypeAlias = Annotated[tuple[Choice, ...], BeforeValidator(_listed)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +57,18 @@ class Objective:
     __pydantic_config__: ClassVar[Any] = _STRICT
 
     loss: Choice = Named("clip")
-    """Policy loss: clip (low, high, dual), plain."""
+    """Policy loss: clip (low, high, dual), plain, two_sided, cispo, cispo_clip, sapo, nft, clip_cov, kl_cov, dppo, ipo;
+    with one ratio a reply: gspo, luspo, gmpo, rloo_sequence, vespo."""
+    modifiers: Choices = ()
+    """What else weighs the policy loss, one or several: off_policy_sequence_mask (delta), top_entropy (share)."""
     aggregation: Choice = Named("token_mean")
     """What each token counts: token_mean, decision_token_mean, decision_token_sum, constant (length)."""
-    correction: Choice = Named("none")
-    """For engines that sample otherwise than the policy scores: none, truncate (most), mask_sequence. Wants old = "recompute"."""
+    correction: Choices = ()
+    """For engines that sample otherwise than the policy scores, one or several whose weights multiply: truncate,
+    truncate_sequence, mask_token, mask_sequence, mask_geometric, icepop, reject. Wants old = "recompute"."""
+    rejected: Literal["count", "drop"] = "count"
+    """Whether tokens to which a correction gave weight zero still count in what the loss is divided by, as in TRL, or
+    not, as in verl."""
     value: Rate = 0.0
     """Coefficient of the value loss."""
     value_clip: float | None = None
@@ -63,13 +77,19 @@ class Objective:
     """Coefficient of the entropy bonus."""
     entropy_over: Literal["choices", "tokens"] = "choices"
     """Entropy of the legal moves or replies, which every decision must list, or of each token."""
+    entropy_control: Choice = Named("fixed")
+    """The coefficient of the entropy bonus: fixed, or adaptive (target, step, least, most)."""
     legality: Rate = 0.0
     """Coefficient of minus the log-probability of all legal replies together; language models that choose drift away
     from them where a lenient reader takes other spellings for them too."""
     divergence: Rate = 0.0
     """Coefficient of the divergence from the learner's reference."""
-    divergence_by: Literal["exact", "k1", "k2", "k3", "k3+"] = "exact"
+    divergence_by: Literal["exact", "k1", "k2", "k3", "k3+", "abs"] = "exact"
     """Exact over the legal moves or replies, or estimated on the sampled tokens."""
+    divergence_weighted: bool = False
+    """Multiply the estimate of each token by its ratio, which makes it unbiased once the policy has moved."""
+    divergence_control: Choice = Named("fixed")
+    """The coefficient of the divergence, in the loss and in the reward: fixed, or adaptive (target, horizon)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +102,12 @@ class Optimiser:
     """The rule."""
     rate: Rate = 2.5e-4
     """Learning rate."""
-    schedule: Literal["constant", "linear"] = "constant"
-    """Constant, or falling linearly to zero at the end of the run, over the steps of all phases."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Constant, or falling to zero at the end of the run, over the steps of all phases: linearly or as a cosine."""
+    warmup: Count = 0
+    """Steps in which the rate first rises linearly to what the schedule says."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """How slowly the first and the second moment move (adam, adamw)."""
     eps: Rate = 1e-5
     """Added to the root of the second moment (adam, adamw)."""
     decay: Rate = 0.0
@@ -135,6 +159,8 @@ class LearnerConfig:
     """Updates in each pass."""
     micro: Count = 0
     """Decisions scored at once; 0: the whole minibatch. Changes memory, not results."""
+    micro_tokens: Count = 0
+    """Tokens scored at once, those of replies and of each distinct prompt; 0: no bound. Changes memory, not results."""
     normalise: Literal["none", "batch", "minibatch"] = "none"
     """Bring advantages to mean zero and deviation one, over the batch or each minibatch."""
     old: Literal["recompute", "rollout"] = "recompute"
@@ -143,6 +169,9 @@ class LearnerConfig:
     """What the divergence is from: the first weights, or a moving average of the weights."""
     magnet_rate: Share = 0.01
     """How fast the moving average follows, for each step."""
+    truncated: Literal["keep", "mask", "drop"] = "keep"
+    """Replies cut at the token limit: learned from; not learned from, while their rewards still count in what others are
+    compared with; or left out, with all of their seat's decisions in that episode, before anything is compared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ pytest.importorskip("transformers")
 
 from ludus.agents.language.causal import CausalModel  # noqa: E402
 from ludus.agents.language.engine import Sampled  # noqa: E402
-from ludus.agents.language.local import LanguageModel  # noqa: E402
+from ludus.agents.language.local import Desk, LanguageModel  # noqa: E402
 from ludus.agents.language.prompts import Prompter  # noqa: E402
 from ludus.agents.language.teach import lessons, teach  # noqa: E402
 from ludus.agents.language.tiny import make_tiny  # noqa: E402
@@ -233,7 +233,7 @@ def saying(model, *replies, stopped=True):
     """A copy of the model with a script for an engine."""
     copy = model.frozen("saying")
     ids = [copy.model.encode_reply(text)[: None if stopped else -1] for text in replies]
-    copy.engine = Script(ids, stopped=stopped)
+    copy.desk = Desk(Script(ids, stopped=stopped))
     return copy
 
 
@@ -265,7 +265,7 @@ def test_a_retry_is_shown_the_complaint(model):
     )
     step = episode.steps[0]
     assert (step.move, step.read, step.rejected) == (1, "retry", ("[raise]",))
-    assert "names no move" in agent.model.decode(agent.engine.prompts[1])
+    assert "names no move" in agent.model.decode(agent.desk.engine.prompts[1])
 
 
 def test_every_retry_is_told_what_came_before_it(model):
@@ -274,7 +274,7 @@ def test_every_retry_is_told_what_came_before_it(model):
     lineup = {"player_0": agent, "player_1": "first_legal"}
     (episode,) = play("kuhn_poker", lineup, [0], illegal=Illegal("retry", times=2))
     assert episode.steps[0].rejected == ("[raise]", "[raise]")
-    said = [agent.model.tokenizer.decode(prompt) for prompt in agent.engine.prompts[:3]]
+    said = [agent.model.tokenizer.decode(prompt) for prompt in agent.desk.engine.prompts[:3]]
     assert [text.count("[raise]<|end|>") for text in said] == [0, 1, 2]
     assert said[2].startswith(said[1])
 
