@@ -96,7 +96,9 @@ class Engine(Protocol):
     the context are `ConfigError`s.
     """
 
-    adapters: Sequence[str]
+    @property
+    def adapters(self) -> Sequence[str]:
+        """Names of the adapters that jobs may ask for."""
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Take jobs on."""

@@ -20,7 +20,8 @@ pytest.importorskip("transformers")
 
 from ludus.agents.language.causal import CausalModel  # noqa: E402
 from ludus.agents.language.engine import Sampled  # noqa: E402
-from ludus.agents.language.local import Desk, LanguageModel  # noqa: E402
+from ludus.agents.language.desk import Desk  # noqa: E402
+from ludus.agents.language.local import LanguageModel  # noqa: E402
 from ludus.agents.language.prompts import Prompter  # noqa: E402
 from ludus.agents.language.teach import lessons, teach  # noqa: E402
 from ludus.agents.language.tiny import make_tiny  # noqa: E402

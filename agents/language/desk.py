@@ -1,0 +1,66 @@
+"""Between agents and engines: which engine a setting asks for, and whose reply is whose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ludus.agents.language.causal import CausalModel
+from ludus.agents.language.continuous import TransformersEngine
+from ludus.agents.language.engine import Engine, Job, Sampled
+from ludus.core.agent import Request
+from ludus.core.errors import UnknownName
+
+
+class Desk:
+    """What hands the jobs of several agents to the engine that they share, and each its replies.
+
+    Attributes:
+        engine: what samples.
+        versions: by adapter, the version of the weights that the engine has.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.versions: dict[str, int] = {}
+        self._out: dict[int, tuple[int, Request, Job]] = {}  # by the job's identity: whose it is
+        self._ready: dict[int, list[tuple[Request, Job, Sampled]]] = {}  # by the agent's identity
+
+    def submit(self, agent: object, pairs: Sequence[tuple[Request, Job]]) -> None:
+        """Take on an agent's jobs."""
+        self.engine.submit([job for _, job in pairs])
+        self._out.update((id(job), (id(agent), request, job)) for request, job in pairs)
+
+    def poll(self, agent: object) -> list[tuple[Request, Job, Sampled]]:
+        """An agent's replies that are ready."""
+        for job, reply in self.engine.poll():
+            if id(job) in self._out:  # else its episode was closed meanwhile
+                owner, request, job = self._out.pop(id(job))
+                self._ready.setdefault(owner, []).append((request, job, reply))
+        return self._ready.pop(id(agent), [])
+
+    def close(self, agent: object, keys: set[str]) -> None:
+        """Drop an agent's jobs in finished episodes."""
+        mine = [
+            (place, job)
+            for place, (owner, r, job) in self._out.items()
+            if owner == id(agent) and r.key in keys
+        ]
+        if mine:
+            self.engine.close([job.session for _, job in mine])
+        for place, _ in mine:
+            del self._out[place]
+
+
+def make_engine(spec: str | Mapping[str, Any], model: CausalModel, path: str | Path, at_once: int) -> Engine:
+    """The engine that a setting asks for: a name, or a table of name and options."""
+    options = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = options.pop("name", "transformers")
+    if name == "transformers":
+        return TransformersEngine(model, at_once=at_once, **options)
+    if name == "vllm":
+        from ludus.agents.language.vllm_engine import VLLMEngine
+
+        return VLLMEngine(path, **options)
+    raise UnknownName("engine", name, ("transformers", "vllm"))
