@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -109,7 +110,7 @@ class LanguageModel:
             job = Job(
                 self.prompt(request),
                 request.rng,
-                self._kept(("sampling", request.seat), lambda seat=request.seat: self.manner.sampling(seat)),
+                self._kept(("sampling", request.seat), partial(self.manner.sampling, request.seat)),
                 session=f"{request.key} {request.seat}",
                 adapter=self.model.adapter,
                 allowed=self.replies(request) if self.manner.constrain else None,
