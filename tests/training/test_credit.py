@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from decisions import filled
 
 from ludus.core.agent import Tokens
 from ludus.core.episode import Episode, Step
 from ludus.core.errors import UnknownName
 from ludus.core.ledger import Ledger
 from ludus.core.match import Match
-from ludus.training.credit import ESTIMATORS, gae, role_baseline
+from ludus.training.credit import ESTIMATORS, earned, estimator, gae, role_baseline
 from ludus.training.groups import group_mean, leave_one_out
 from ludus.training.select import select
 from ludus.training.settings import Named, Selector
@@ -31,6 +32,11 @@ def episodes(seed=0, n=12):
 
 
 LEDGER = Ledger.of(episodes())
+# with all that a learner fills in; a third of the plays are greedy
+FULL = filled(
+    LEDGER, sample=LEDGER.episode % 3, old=-np.ones(len(LEDGER.ids)), collision=np.full(len(LEDGER.ids), 0.5),
+    token_values=np.linspace(-1, 1, len(LEDGER.ids)),
+)  # fmt: skip
 
 
 def shifted(ledger, amount):
@@ -40,17 +46,37 @@ def shifted(ledger, amount):
     return ledger.with_rewards("gift", column)
 
 
-@pytest.mark.parametrize("name", ["gae", "group_mean", "leave_one_out", "role_baseline", "returns"])
+ALL = [
+    "gae", "gpg", "group_mean", "leave_one_out", "multi_critic", "normalise_then_sum", "opo", "otb", "pass_at_k",
+    "reinforce_pp", "reinforce_pp_baseline", "remax", "returns", "role_baseline", "token_gae",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_an_estimator_is_a_pure_function(name):
     estimate = ESTIMATORS.maker(name)
     memory = {}
-    first, again = estimate(LEDGER, memory), estimate(LEDGER, memory)
+    first, again = estimate(FULL, memory), estimate(FULL, memory)
     assert memory == {}
-    assert np.array_equal(first.advantages, again.advantages)
     assert first.memory == again.memory
-    assert first.advantages.shape == first.targets.shape == (len(LEDGER),)
-    empty = LEDGER.take(np.zeros(0, np.int64))
-    assert len(estimate(empty, {}).advantages) == 0
+    assert first.advantages.shape == first.targets.shape == (len(FULL),)
+    for a, b in zip(first, again, strict=True):
+        assert a is b is None or isinstance(a, dict) or np.array_equal(a, b)
+    assert np.isfinite(first.advantages).all()
+    assert first.advantages.any()
+    if first.token_advantages is not None:
+        assert first.token_advantages.shape == first.token_targets.shape == FULL.ids.shape
+    empty = estimate(FULL.take(np.zeros(0, np.int64)), {})
+    assert len(empty.advantages) == len(empty.targets) == 0
+
+
+def test_all_estimators_are_listed_before_they_are_imported():
+    assert set(ALL) <= set(ESTIMATORS.names())
+
+
+def test_a_need_that_no_learner_knows_is_refused():
+    with pytest.raises(UnknownName, match="collision"):
+        estimator("needy", needs=("collisions",))(gae)
 
 
 @pytest.mark.parametrize("settings", [{"scale": True}, {"scale": False}])
@@ -65,6 +91,18 @@ def test_a_gift_to_everybody_changes_no_group_estimate(settings):
 def test_leave_one_out_is_the_centred_mean_scaled():
     centred = group_mean(LEDGER, {}, scale=False).advantages
     assert leave_one_out(LEDGER, {}).advantages == pytest.approx(centred * 4 / 3)  # groups of four
+
+
+def test_columns_add_up_to_the_return():
+    two = filled(shifted(LEDGER, 3.0), early=np.where(LEDGER.order < 2, 0.5, 0.0))
+    taxed = filled(two, token_rewards=np.linspace(-1, 1, len(two.ids)))
+    parts = [earned(taxed, name) for name in ("game", "gift", "tokens")]
+    assert sum(parts) == pytest.approx(taxed.returns)
+    assert earned(taxed) == pytest.approx(taxed.returns)
+    assert parts[0] == pytest.approx(LEDGER.returns + 0.5)  # what came early was paid by the game
+    assert parts[1].tolist() == [3.0] * len(LEDGER.starts)
+    with pytest.raises(UnknownName, match="gift"):
+        earned(taxed, "gfit")
 
 
 def test_gae_at_trace_one_is_the_return_to_go_less_the_value():
