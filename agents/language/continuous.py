@@ -270,7 +270,9 @@ class _Batch:
             reply.logprobs.append(p)
         stopped = np.isin(token, self.stops)
         for i, reply in enumerate(self.active):
-            if reply.job.sampling.stop and not stopped[i]:
+            if reply.job.sampling.ignore_end:
+                stopped[i] = False
+            elif reply.job.sampling.stop and not stopped[i]:
                 stopped[i] = self._at_stop_string(reply)
         full = np.array([len(reply.ids) >= reply.limit for reply in self.active], np.bool_)
         over = stopped | full

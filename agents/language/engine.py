@@ -32,6 +32,7 @@ class Sampling:
         top_k: keep so many of the likeliest tokens; 0 keeps all.
         max_new_tokens: a reply that goes on for longer is cut there.
         stop: a reply ends where its text comes to hold one of these.
+        ignore_end: go on past end tokens, to the limit; for measuring throughput.
     """
 
     temperature: float = 1.0
@@ -39,6 +40,7 @@ class Sampling:
     top_k: int = 0
     max_new_tokens: int = 256
     stop: tuple[str, ...] = ()
+    ignore_end: bool = False
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0 or self.max_new_tokens < 1:

@@ -16,7 +16,7 @@ from ludus.core.game import Seat, role_of
 
 SETTINGS = "ludus.json"  # the file beside the model
 _OF_PROMPTS = {field.name for field in dataclasses.fields(Prompter)}
-_OF_SAMPLING = {field.name for field in dataclasses.fields(Sampling)}
+_OF_SAMPLING = {field.name for field in dataclasses.fields(Sampling)} - {"ignore_end"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,178 @@
+"""Tokens per second of language models in self-play, beside the same engine without games.
+
+A tiny Qwen3 of about three million weights, taught each game's language with a free scratch part of varying
+length, plays itself with 256 seats in flight; games that end are replaced. What the engine was fed and how long
+each reply was is recorded, and then fed to the same engine again, 256 at a time, with no games around it. The two
+take turns, the cache emptied before each; medians of the rounds are printed, and the ratio.
+
+With `--turns`, how many prompt tokens a cache that outlives the turns of a conversation saves.
+
+Example:
+    python benchmarks/rollout.py --engine transformers --games tic_tac_toe kuhn_poker
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ludus import Match, make, play
+from ludus.agents.language.continuous import TransformersEngine
+from ludus.agents.language.engine import Engine, Job, Sampled, Sampling
+from ludus.agents.language.local import LanguageModel
+from ludus.agents.language.teach import teach, texts
+from ludus.agents.language.tiny import make_tiny
+
+MODEL = {"width": 256, "layers": 4, "heads": 8, "vocabulary": 512}
+SCRATCH = {"scratch": " hm", "scratch_most": 24}
+
+
+class Recorder:
+    """An engine that notes which prompts it was fed and how long the replies were."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.said: list[tuple[tuple[int, ...], int]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    def poll(self) -> list[tuple[Job, Sampled]]:
+        """As the engine's, noted."""
+        ready = self.engine.poll()
+        self.said += [(job.ids, len(reply.ids)) for job, reply in ready]
+        return ready
+
+
+def model_for(game: str, folder: Path, steps: int) -> Path:
+    """A taught model, made once."""
+    if not (folder / "ludus.json").is_file():
+        corpus = texts([game], episodes=50)
+        make_tiny(folder, seed=0, **MODEL, corpus=corpus)
+        teach(folder, [game], steps=steps, show=True, **SCRATCH)
+    return folder
+
+
+def matches(game: str, agent: LanguageModel, count: int, first: int) -> Iterator[Match]:
+    """Games in which an agent plays every seat."""
+    rules = make(game)
+    return (Match(rules, dict.fromkeys(rules.players, agent), first + seed) for seed in range(count))
+
+
+def self_play(game: str, agent: LanguageModel, count: int, seats: int, first: int) -> tuple[int, float]:
+    """Tokens sampled, and seconds."""
+    start = time.perf_counter()
+    episodes = list(play(matches(game, agent, count, first), at_once=seats))
+    taken = time.perf_counter() - start
+    return sum(len(step.tokens.ids) for e in episodes for step in e.steps if step.tokens), taken
+
+
+def alone(engine: Engine, said: Sequence[tuple[tuple[int, ...], int]], seats: int) -> tuple[int, float]:
+    """The same prompts and lengths with no games: tokens, and seconds."""
+    jobs = [
+        Job(ids, np.random.default_rng(i), Sampling(max_new_tokens=length, ignore_end=True))
+        for i, (ids, length) in enumerate(said)
+    ]
+    tokens, place, out = 0, min(seats, len(jobs)), 0
+    start = time.perf_counter()
+    engine.submit(jobs[:place])
+    out = place
+    while out:
+        ready = engine.poll()
+        tokens += sum(len(reply.ids) for _, reply in ready)
+        more = jobs[place : place + len(ready)]
+        place += len(more)
+        out += len(more) - len(ready)
+        if more:
+            engine.submit(more)
+    return tokens, time.perf_counter() - start
+
+
+def emptied(agent: LanguageModel) -> None:
+    """Forget every prefix."""
+    engine = agent.desk.engine
+    agent.desk.versions.clear()
+    if hasattr(engine, "forget"):
+        engine.forget()
+
+
+def compare(game: str, path: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Medians over rounds of self-play and of the engine alone."""
+    agent = LanguageModel(path, engine=options.engine, rows_at_once=options.seats)
+    recorder = Recorder(agent.desk.engine)
+    agent.desk.engine = recorder  # type: ignore[assignment]
+    playing, raw, lengths = [], [], []
+    for number in range(options.rounds + 1):
+        recorder.said.clear()
+        emptied(agent)
+        tokens, taken = self_play(game, agent, options.count, options.seats, number * options.count)
+        said = list(recorder.said)
+        emptied(agent)
+        same, without = alone(recorder.engine, said, options.seats)
+        assert tokens == same, "the engine alone must sample as many tokens"
+        if number:  # the first round warms up
+            playing.append(tokens / taken)
+            raw.append(same / without)
+            lengths.append(tokens / len(said))
+    agent.desk.engine.stop()
+    row = {"self_play": statistics.median(playing), "alone": statistics.median(raw)}
+    ratios = [a / b for a, b in zip(playing, raw, strict=True)]
+    return {**row, "ratio": statistics.median(ratios), "tokens_a_reply": statistics.mean(lengths)}
+
+
+def turns(game: str, path: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Prompt tokens that a conversation's cache saves, beside the arithmetic of equally long turns."""
+    agent = LanguageModel(path, memory="conversation", rows_at_once=options.seats)
+    episodes = list(play(matches(game, agent, options.count, 0), at_once=options.seats))
+    counts = np.array([len(e.of(seat)) for e in episodes for seat in e.returns])
+    engine = agent.desk.engine
+    assert isinstance(engine, TransformersEngine)
+    return {
+        "turns_a_seat": float(counts.mean()),
+        "arithmetic": float((counts * (counts + 1) / 2).sum() / counts.sum()),
+        "fed": float(engine.fed),
+        "read": float(engine.fed - engine.saved),
+        "saved_factor": engine.fed / (engine.fed - engine.saved),
+    }
+
+
+def main() -> None:
+    """Print a line for each game, and write JSON where asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--games", nargs="+", default=["tic_tac_toe", "kuhn_poker"])
+    parser.add_argument("--engine", default="transformers", choices=["transformers", "vllm"])
+    parser.add_argument("--seats", type=int, default=256, help="in flight at a time")
+    parser.add_argument("--count", type=int, default=1024, help="games in a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--lessons", type=int, default=150, help="steps of teaching")
+    parser.add_argument("--models", type=Path, help="where taught models are kept between runs")
+    parser.add_argument("--turns", action="store_true", help="measure the cache over turns instead")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    found = {}
+    with tempfile.TemporaryDirectory() as aside:
+        for game in options.games:
+            path = model_for(game, (options.models or Path(aside)) / game, options.lessons)
+            found[game] = (turns if options.turns else compare)(game, path, options)
+            print(
+                game, *(f"{name} {value:,.3f}" for name, value in found[game].items()), sep="  ", flush=True
+            )
+    if options.json:
+        options.json.write_text(json.dumps({"engine": options.engine, "games": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
