@@ -103,6 +103,7 @@ GAMES.lazily(
         "rock_paper_scissors": "ludus.envs.matrix.rock_paper_scissors",
         "simple_negotiation": "ludus.envs.language.simple_negotiation",
         "sneaky_critic": "ludus.envs.language.sneaky_critic",
+        "spiral_kuhn_poker": "ludus.envs.cards.spiral_kuhn_poker",
         "tic_tac_toe": "ludus.envs.board.tic_tac_toe",
     }
 )

@@ -24,6 +24,7 @@ GAMES = (
     "matching_pennies",
     "nim",
     "rock_paper_scissors",
+    "spiral_kuhn_poker",
     "tic_tac_toe",
 )
 made = pytest.mark.parametrize("game", [ludus.make(name) for name in GAMES], ids=repr)

@@ -29,6 +29,7 @@ GAMES = {  # by the name of the file, which may say more than the game's
     "simple_negotiation": {},
     "sneaky_critic": {},
     "sneaky_critic-menu": {"menu": True},
+    "spiral_kuhn_poker": {"rounds": 2},
     "tic_tac_toe": {},
 }
 

@@ -14,6 +14,7 @@ GAMES = {
     "matching_pennies": 0.0,
     "nim": None,
     "rock_paper_scissors": 0.0,
+    "spiral_kuhn_poker": -(1 / 4 - 1 / 8),  # of the last round, which player_1 starts
     "tic_tac_toe": 737 / 1260 - 121 / 420,  # the known share of random games won and lost
 }
 
