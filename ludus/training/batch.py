@@ -1,13 +1,14 @@
-"""Batches: the chosen decisions of a step with their credit, cut into minibatches and padded parts.
+"""Batches: the chosen decisions of a step with their credit, cut into minibatches and micro-batches.
 
-Shape letters: N decisions, T tokens of the longest, A legal moves or replies.
+Shape letters: N decisions, M tokens in all, T tokens of the longest, A legal moves or replies, K tokens
+of a minibatch that count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 
 from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy, Scores
+from ludus.training.aggregations import Totals
 from ludus.training.credit import Credit
 from ludus.training.objectives import Part
+from ludus.training.terms import Field
 
 CHUNK = 4096  # decisions scored at once where nothing is learned
 
@@ -27,22 +30,74 @@ class Batch:
 
     Attributes:
         ledger: the chosen decisions, with `old` filled in.
-        advantages: (N,) float64.
-        targets: (N,) float64.
-        reference: log-probabilities of the tokens under the reference, like `ledger.old`; or None.
+        advantages: (N,) float64, or (M,) where every token has its own.
+        targets: (N,) float64, or (M,) for a head that values every token.
+        counted: (M,) bool, the tokens that are learned from.
+        correction: (M,) float32, what each token's loss is multiplied by.
+        reference: (M,) log-probabilities of the tokens under the reference; or None.
         reference_choices: (N, A) the same over the legal choices; or None.
+        entropy: (M,) of the policy before the update; or None.
+        rate: (N,) share of a decision's peers that succeeded; or None.
+        right: (N,) whether it did itself; or None.
+        numbers: metrics of the batch as it was made.
+        by_token: advantages are (M,).
+        values_by_token: targets are (M,).
     """
 
     ledger: Ledger
     advantages: NDArray[np.float64]
     targets: NDArray[np.float64]
+    counted: NDArray[np.bool_]
+    correction: NDArray[np.float32]
     reference: NDArray[np.float32] | None = None
     reference_choices: NDArray[np.float32] | None = None
+    entropy: NDArray[np.float32] | None = None
+    rate: NDArray[np.float64] | None = None
+    right: NDArray[np.float64] | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    by_token: bool = False
+    values_by_token: bool = False
 
     def __len__(self) -> int:
         return len(self.ledger)
 
-    def part(self, rows: NDArray[np.int64], advantages: NDArray[np.float64], scores: Scores) -> Part:
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(K,) where in the token columns the tokens of some rows lie that count."""
+        return places(self.ledger, rows, self.counted)
+
+    def totals(self, rows: NDArray[np.int64]) -> Totals:
+        """Of a minibatch of these rows."""
+        counted = torch.from_numpy(self.ledger.padded(self.counted, rows))
+        replies = self.ledger.replies
+        return Totals.of(
+            counted, None if replies is None else torch.tensor([not replies[row] for row in rows])
+        )
+
+    def whitened(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """All advantages, those of some rows brought to mean zero and deviation one."""
+        where = self.places(rows) if self.by_token else rows
+        out = self.advantages.copy()
+        out[where] = whitened(out[where])
+        return out
+
+    def field(
+        self, rows: NDArray[np.int64], advantages: NDArray[np.float64]
+    ) -> tuple[Field, NDArray[np.int64]]:
+        """What markers see of a minibatch, and where its tokens lie."""
+        where = self.places(rows)
+        each = advantages if self.by_token else np.repeat(advantages, self.ledger.length)
+        entropy = np.full(len(self.counted), np.nan) if self.entropy is None else self.entropy
+        return Field(
+            self.ledger.old[where].astype(np.float64), each[where], entropy[where].astype(np.float64)
+        ), where
+
+    def part(
+        self,
+        rows: NDArray[np.int64],
+        advantages: NDArray[np.float64],
+        scores: Scores,
+        marks: Mapping[str, NDArray[np.bool_]] | None = None,
+    ) -> Part:
         """Everything an objective reads of some rows, on the device of their scores."""
         device = scores.logprobs.device
         ledger = self.ledger
@@ -50,63 +105,129 @@ class Batch:
         def tensor(column: NDArray[Any]) -> torch.Tensor:
             return torch.from_numpy(np.ascontiguousarray(column, np.float32)).to(device)
 
-        values = ledger.values[rows]
+        def tokens(column: NDArray[Any]) -> torch.Tensor:
+            return tensor(ledger.padded(column, rows))
+
+        def flags(column: NDArray[np.bool_]) -> torch.Tensor:
+            return torch.from_numpy(ledger.padded(column, rows)).to(device)
+
+        def either(per_decision: NDArray[Any], per_token: NDArray[Any]) -> torch.Tensor:
+            return tokens(per_token) if self.values_by_token else tensor(per_decision[rows])
+
+        known = ledger.token_values[self.places(rows)] if self.values_by_token else ledger.values[rows]
         choices = self.reference_choices
         width = 0 if scores.choices is None else scores.choices.shape[1]
         return Part(
-            mask=torch.from_numpy(ledger.padded(ledger.sampled, rows)).to(device),
-            advantages=tensor(advantages[rows, None]),
-            targets=tensor(self.targets[rows]),
-            values=None if np.isnan(values).any() else tensor(values),
-            old=tensor(ledger.padded(ledger.old, rows)),
-            rollout=tensor(ledger.padded(ledger.rollout, rows)),
+            mask=flags(self.counted),
+            advantages=tokens(advantages) if self.by_token else tensor(advantages[rows, None]),
+            targets=either(self.targets, self.targets),
+            values=None if np.isnan(known).any() else either(ledger.values, ledger.token_values),
+            old=tokens(ledger.old),
+            rollout=tokens(ledger.rollout),
             weight=tensor(ledger.weight[rows, None]),
-            reference=None if self.reference is None else tensor(ledger.padded(self.reference, rows)),
+            correction=tokens(self.correction),
+            reference=None if self.reference is None else tokens(self.reference),
             reference_choices=None if choices is None else tensor(choices[rows][:, :width]),
+            rate=None if self.rate is None else tensor(self.rate[rows, None]),
+            right=None if self.right is None else tensor(self.right[rows, None]),
+            marks={name: flags(column) for name, column in (marks or {}).items()},
         )
 
 
 def gather(ledger: Ledger, credit: Credit, chosen: NDArray[np.bool_]) -> Batch:
-    """The chosen decisions with their credit.
+    """The chosen decisions with their credit; all sampled tokens count, uncorrected.
 
     Raises:
-        ValueError: a chosen decision has no advantage, because its agent estimates no values.
+        ValueError: a chosen decision or one of its sampled tokens has no advantage, because its agent
+            estimates no values.
     """
     rows = np.flatnonzero(chosen)
-    advantages = credit.advantages[rows]
-    if np.isnan(advantages).any():
-        row = rows[np.argmax(np.isnan(advantages))]
+    mine = np.repeat(chosen, ledger.length)
+    lacking = np.isnan(credit.advantages)
+    if credit.token_advantages is not None:
+        lacking = lacking | (ledger.summed(np.isnan(credit.token_advantages) & ledger.sampled) > 0)
+    if lacking[rows].any():
+        row = rows[np.argmax(lacking[rows])]
         raise ValueError(
             f"decision {row} of {ledger.policies[ledger.policy[row]]} at {ledger.seats[ledger.seat[row]]} "
             "has no advantage: its policy estimates no values; choose an estimator that needs none"
         )
-    return Batch(ledger.take(rows), advantages, credit.targets[rows])
-
-
-def rescored(
-    policy: Policy, ledger: Ledger, size: int = CHUNK
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Log-probabilities of all tokens (M,) and of all choices (N, A), `size` decisions at a time."""
-    tokens = np.zeros(len(ledger.ids), np.float32)
-    choices: list[NDArray[np.float32]] = []
-    for start in range(0, len(ledger), size):
-        index = np.arange(start, min(start + size, len(ledger)))
-        rows = ledger.rows(index)
-        with torch.no_grad():
-            scores = policy.score(rows)
-        at = int(ledger.offset[start])
-        flat = scores.logprobs.float().cpu().numpy()[rows.mask]
-        tokens[at : at + len(flat)] = flat
-        if scores.choices is not None:
-            choices.append(scores.choices.float().cpu().numpy())
-    if not choices:
-        return tokens, None
-    width = max(part.shape[1] for part in choices)
-    return tokens, np.concatenate(
-        [np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=-np.inf) for part in choices]
+    taken = ledger.take(rows)
+    by_token, for_token = credit.token_advantages, credit.token_targets
+    return Batch(
+        taken,
+        credit.advantages[rows] if by_token is None else by_token[mine],
+        credit.targets[rows] if for_token is None else for_token[mine],
+        counted=taken.sampled,
+        correction=np.ones(len(taken.ids), np.float32),
+        by_token=by_token is not None,
+        values_by_token=for_token is not None,
     )
 
 
+def places(ledger: Ledger, rows: NDArray[np.int64], counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Where the tokens of some rows lie that count, in the order of the rows."""
+    index = ledger.padded(np.arange(len(ledger.ids)), rows)
+    return np.asarray(index[ledger.padded(counted, rows)], np.int64)
+
+
+def whitened(advantages: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean zero and (sample) deviation one, as in PPO; all alike stay at zero."""
+    if len(advantages) < 2:
+        return np.zeros_like(advantages)
+    centred = advantages - advantages.mean()
+    return np.asarray(centred / (advantages.std(ddof=1) + 1e-8), np.float64)
+
+
+# ------------------------------------------------------------------------------------ scoring
+class Rescored(NamedTuple):
+    """What a policy says of decisions without learning.
+
+    Attributes:
+        logprobs: (M,) of all tokens.
+        entropy: (M,) of the distribution each was drawn from.
+        values: (M,) before each token; None of a policy that does not value tokens.
+        collision: (M,) sum of squared probabilities; None of a policy that does not tell.
+        choices: (N, A) log-probabilities of the legal choices; None where none are known.
+    """
+
+    logprobs: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+    values: NDArray[np.float32] | None
+    collision: NDArray[np.float32] | None
+    choices: NDArray[np.float32] | None
+
+
+def rescored(policy: Policy, ledger: Ledger, *, most: int = CHUNK, tokens: int = 0) -> Rescored:
+    """Score all decisions without gradients, in micro-batches."""
+    columns: dict[str, NDArray[np.float32]] = {}
+    choices: NDArray[np.float32] | None = None
+    for index in micro_batches(ledger, np.arange(len(ledger)), most=most, tokens=tokens):
+        rows = ledger.rows(index)
+        with torch.no_grad():
+            scores = policy.score(rows)
+        where = places(ledger, index, np.ones(len(ledger.ids), np.bool_))
+        for name in ("logprobs", "entropy", "token_values", "collision"):
+            if (found := getattr(scores, name)) is not None:
+                columns.setdefault(name, np.zeros(len(ledger.ids), np.float32))
+                columns[name][where] = found.float().cpu().numpy()[rows.mask]
+        if scores.choices is not None:
+            choices = _widened(choices, len(ledger), scores.choices.shape[1])
+            choices[index, : scores.choices.shape[1]] = scores.choices.float().cpu().numpy()
+    none = np.zeros(0, np.float32)
+    return Rescored(
+        columns.get("logprobs", none), columns.get("entropy", none), columns.get("token_values"),
+        columns.get("collision"), choices,
+    )  # fmt: skip
+
+
+def _widened(held: NDArray[np.float32] | None, rows: int, width: int) -> NDArray[np.float32]:
+    if held is None:
+        return np.full((rows, width), -np.inf, np.float32)
+    return np.pad(held, ((0, 0), (0, max(width - held.shape[1], 0))), constant_values=-np.inf)
+
+
+# ------------------------------------------------------------------------------------ cutting
 def minibatches(
     sequence: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
@@ -127,3 +248,38 @@ def minibatches(
         if len(mine):
             ahead = np.cumsum(lengths[mine]) - lengths[mine]
             yield np.arange(int(lengths[mine].sum())) + np.repeat(starts[mine] - ahead, lengths[mine])
+
+
+def micro_batches(
+    ledger: Ledger, rows: NDArray[np.int64], *, most: int = 0, tokens: int = 0
+) -> Iterator[NDArray[np.int64]]:
+    """Rows to be scored together, each row in one of the sets; how they fall changes no result.
+
+    With a budget of tokens, rows with the same prompt stand together, so that it is read once, and so
+    do those whose prompts go on from one another. A row beyond the budget is alone.
+
+    Args:
+        ledger: the decisions.
+        rows: those of a minibatch.
+        most: rows in a set; 0: any number.
+        tokens: of the replies and the distinct prompts of a set; 0: any number.
+    """
+    if not tokens:
+        size = most or max(len(rows), 1)
+        yield from (rows[start : start + size] for start in range(0, len(rows), size))
+        return
+    prompts = [
+        b"" if p.dtype != np.int64 else p.astype(">i8").tobytes() for p in (ledger.prompts[r] for r in rows)
+    ]
+    held: list[int] = []
+    size, before = 0, b""
+    for at in sorted(range(len(rows)), key=prompts.__getitem__):
+        reply, prompt = int(ledger.length[rows[at]]), len(prompts[at]) // 8
+        more = reply + (prompt if prompts[at] != before or not held else 0)
+        if held and (size + more > tokens or len(held) == (most or len(rows))):
+            yield np.sort(rows[held])
+            held, size, more = [], 0, reply + prompt
+        held.append(at)
+        size, before = size + more, prompts[at]
+    if held:
+        yield np.sort(rows[held])

@@ -15,11 +15,15 @@ from torch import Tensor
 from ludus.core.errors import ConfigError, TrainingError
 from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy
-from ludus.training.batch import CHUNK, Batch, gather, minibatches, rescored
+from ludus.training import prepare
+from ludus.training.batch import Batch, gather, micro_batches, minibatches
+from ludus.training.control import Controls
 from ludus.training.credit import ESTIMATORS, Credit
-from ludus.training.objectives import Totals, objective
+from ludus.training.objectives import check_goal, objective
 from ludus.training.select import select
-from ludus.training.settings import LearnerConfig, Optimiser
+from ludus.training.settings import LearnerConfig, Named, Optimiser
+from ludus.training.shaping import rewards_by_column, shape
+from ludus.training.terms import MODIFIERS, POLICY_LOSSES, mark
 
 
 class Learner:
@@ -44,36 +48,70 @@ class Learner:
         self.memory: Mapping[str, float] = {}
         self.updates = 0
         self.rng = np.random.default_rng(np.random.SeedSequence(seed))
+        self.draws = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))  # of losses
+        self.controls = Controls(config.objective, config.shaping)
+        self.needs = prepare.needs_of(config)
+        check_goal(config.objective)
         self.weights: list[Tensor] = list(policy.parameters())
         self.optimiser = _optimiser(config.optimiser, self.weights)
         self.reference = anchor
         if config.reference == "magnet":
             self.reference = policy.frozen(f"{policy.name}@magnet")
-        if config.objective.divergence and self.reference is None:
+        wants = config.objective.divergence or "reference" in self.needs[0]
+        if wants and self.reference is None:
             raise ConfigError(
                 f"learner {self.name}: a divergence needs a reference: reference = 'init' or 'magnet'"
             )
 
     # ------------------------------------------------------------------------------- one step
     def prepare(self, ledger: Ledger) -> Batch | None:
-        """The batch of a step; None where the ledger holds nothing for this learner."""
+        """The batch of a step; None where the ledger holds nothing for this learner.
+
+        In order: what estimator and shapers need to know of the policy's own decisions, shaping, the
+        estimator, selection, what the loss needs to know, corrections, and normalised advantages.
+        """
+        if self.config.truncated == "drop":
+            ledger = prepare.without_cut(ledger)
+        ledger, known = prepare.filled(ledger, self.policy, self.needs[0], self.config)
+        ledger = self._shaped(ledger)
         chosen, credit = self._credited(ledger)
         if not chosen.any():
             return None
-        batch = gather(ledger, credit, chosen)
-        ledger, size = batch.ledger, self.config.micro or CHUNK
-        if self.config.old == "rollout":
-            old = ledger.rollout
-        else:
-            old, _ = rescored(self.policy, ledger, size)
-        reference = choices = None
-        if self.reference is not None and self.config.objective.divergence:
-            reference, choices = rescored(self.reference, ledger, size)
+        batch = self._filled(gather(ledger, credit, chosen), known, np.repeat(chosen, ledger.length))
+        if "rate" in self.needs[1]:
+            above = float(self.config.objective.loss.settings.get("above", 0.0))
+            rate, right = (column[chosen] for column in prepare.succeeded(ledger, above))
+            batch = dataclasses.replace(batch, rate=rate, right=right)
+        batch = prepare.corrected_batch(batch, self.config)
         if self.config.normalise == "batch":
-            batch = dataclasses.replace(batch, advantages=whitened(batch.advantages))
-        return dataclasses.replace(
-            batch, ledger=dataclasses.replace(ledger, old=old), reference=reference, reference_choices=choices
-        )
+            batch = dataclasses.replace(batch, advantages=batch.whitened(np.arange(len(batch))))
+        if self.config.shaping:
+            numbers = rewards_by_column(ledger.take(prepare.own(ledger, self.policy)))
+            batch = dataclasses.replace(batch, numbers={**batch.numbers, **numbers})
+        return batch
+
+    def _shaped(self, ledger: Ledger) -> Ledger:
+        """With what shapers add; the coefficient of the divergence is the controller's."""
+        given: dict[str, Any] = {}
+        shaping = self.config.shaping
+        if "reference" in self.needs[0]:
+            mine = prepare.own(ledger, self.policy)
+            reference = np.full(len(ledger.ids), np.nan, np.float32)
+            if mine.any() and self.reference is not None:
+                found = prepare.scored(self.reference, ledger.take(mine), self.config)
+                reference = prepare.spread(found.logprobs, ledger, mine)
+            given = {"reference": reference, "coefficient": self.controls.reward}
+            shaping = tuple(
+                Named(
+                    one.name,
+                    {k: v for k, v in one.settings.items() if one.name != "kl" or k != "coefficient"},
+                )
+                for one in shaping
+            )
+            asked = np.repeat(mine, ledger.length) & ledger.sampled
+            if asked.any():
+                self.controls.rewarded(float((ledger.old - reference)[asked].mean()), int(mine.sum()))
+        return shape(ledger, shaping, **given)
 
     def _credited(self, ledger: Ledger) -> tuple[NDArray[np.bool_], Credit]:
         estimate = ESTIMATORS.maker(self.config.estimator.name)
@@ -83,7 +121,31 @@ class Learner:
         chosen = select(
             ledger, self.config.selector, policy=policy.name, version=policy.version, credit=credit
         )
+        if self.config.truncated == "mask":
+            chosen = chosen & ~ledger.truncated
         return chosen, credit
+
+    def _filled(self, batch: Batch, known: prepare.Known | None, mine: NDArray[np.bool_]) -> Batch:
+        """With old log-probabilities, entropies and the reference, as far as they are needed."""
+        ledger, late = batch.ledger, self.needs[1]
+        if known is not None:
+            old, entropy = known.old[mine], known.entropy[mine]
+        elif late & {"old", "entropy"}:
+            found = prepare.scored(self.policy, ledger, self.config)
+            old, entropy = found.logprobs, found.entropy
+        else:
+            old = entropy = np.zeros(0, np.float32)
+        reference = choices = None
+        if self.reference is not None and self.config.objective.divergence:
+            said = prepare.scored(self.reference, ledger, self.config)
+            reference, choices = said.logprobs, said.choices
+        return dataclasses.replace(
+            batch,
+            ledger=dataclasses.replace(ledger, old=old if self.config.old == "recompute" else ledger.rollout),
+            reference=reference,
+            reference_choices=choices,
+            entropy=entropy if "entropy" in late else None,
+        )
 
     def learn(self, batch: Batch, *, step: int, last_good: str = "none yet") -> dict[str, float]:
         """Update the policy; return metrics under CleanRL's names.
@@ -101,7 +163,9 @@ class Learner:
         count = 0
         for _ in range(self.config.epochs):
             for rows in minibatches(batch.ledger.sequence, self.config.minibatches, self.rng):
-                for name, number in self._update(batch, rows, last_good).items():
+                log = self._update(batch, rows, last_good)
+                self.controls.updated(log)
+                for name, number in log.items():
                     sums[name] = sums.get(name, 0.0) + number
                 count += 1
         self.policy.version += 1
@@ -109,30 +173,23 @@ class Learner:
         if self.config.reference == "magnet" and self.reference is not None:
             _follow(self.reference, self.policy, self.config.magnet_rate)
         log = {name: total / count for name, total in sums.items()}
+        log |= {**batch.numbers, **self.controls.numbers()}
+        self.controls.learned(log, len(batch))
         log["charts/learning_rate"] = rate
         log["charts/decisions"] = float(len(batch))
         log["charts/version"] = float(self.policy.version)
-        if np.isfinite(batch.ledger.values).all() and np.ptp(batch.targets) > 0:
-            left = np.var(batch.targets - batch.ledger.values)
-            log["losses/explained_variance"] = float(1 - left / np.var(batch.targets))
-        return log
+        return log | _explained(batch)
 
     def _update(self, batch: Batch, rows: NDArray[np.int64], last_good: str) -> dict[str, float]:
         """One step of the optimiser on some rows, in micro-batches that add up."""
-        advantages = batch.advantages
-        if self.config.normalise == "minibatch":
-            advantages = advantages.copy()
-            advantages[rows] = whitened(advantages[rows])
-        totals = _totals(batch, rows)
+        config = self.config
+        advantages = batch.whitened(rows) if config.normalise == "minibatch" else batch.advantages
+        marks, totals, goal = self._marks(batch, rows, advantages), batch.totals(rows), self.controls.goal
         self.optimiser.zero_grad(set_to_none=True)
         log: dict[str, float] = {}
-        size = self.config.micro or len(rows)
-        for start in range(0, len(rows), size):
-            some = rows[start : start + size]
+        for some in micro_batches(batch.ledger, rows, most=config.micro, tokens=config.micro_tokens):
             scores = self.policy.score(batch.ledger.rows(some))
-            loss, numbers = objective(
-                self.config.objective, scores, batch.part(some, advantages, scores), totals
-            )
+            loss, numbers = objective(goal, scores, batch.part(some, advantages, scores, marks), totals)
             if not math.isfinite(numbers["losses/loss"]):
                 raise TrainingError(self._stopped("loss", numbers["losses/loss"], last_good))
             loss.backward()
@@ -141,6 +198,22 @@ class Learner:
         log["losses/gradient_norm"] = self._clipped(last_good)
         self.optimiser.step()
         return log
+
+    def _marks(
+        self, batch: Batch, rows: NDArray[np.int64], advantages: NDArray[np.float64]
+    ) -> dict[str, NDArray[np.bool_]]:
+        """The tokens (M,) that loss and modifiers mark among all those of a minibatch."""
+        goal, marks = self.config.objective, {}
+        choices = [(POLICY_LOSSES, goal.loss), *((MODIFIERS, one) for one in goal.modifiers)]
+        markers = [(one, f) for kind, one in choices if getattr(f := kind.maker(one.name), "marks", None)]
+        if not markers:
+            return {}
+        field, where = batch.field(rows, advantages)
+        for choice, function in markers:
+            marks[choice.name] = np.zeros(len(batch.counted), np.bool_)
+            if len(where):
+                marks[choice.name][where] = mark(function, choice.settings, field, self.draws)
+        return marks
 
     def _clipped(self, last_good: str) -> float:
         most = self.config.optimiser.clip or math.inf
@@ -156,9 +229,10 @@ class Learner:
         )
 
     def _rate(self, step: int) -> float:
-        config = self.config.optimiser
-        left = 1 - (step - 1) / self.steps if config.schedule == "linear" else 1.0
-        rate = config.rate * max(left, 0.0)
+        config, done = self.config.optimiser, (step - 1) / self.steps
+        falls = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * min(done, 1.0))) / 2}
+        rises = min(step / config.warmup, 1.0) if config.warmup else 1.0
+        rate = config.rate * rises * max(falls[config.schedule], 0.0)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         return rate
@@ -174,7 +248,10 @@ class Learner:
         }
         if self.config.reference == "magnet" and self.reference is not None:
             tensors |= {f"magnet.{name}": weight for name, weight in self.reference.state().items()}
-        about = {"memory": dict(self.memory), "updates": self.updates, "rng": self.rng.bit_generator.state}
+        about = {
+            "memory": dict(self.memory), "updates": self.updates, "rng": self.rng.bit_generator.state,
+            "draws": self.draws.bit_generator.state, "controls": self.controls.state(),
+        }  # fmt: skip
         return tensors, about
 
     def load(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -191,28 +268,28 @@ class Learner:
             self.reference.load(magnet)
         self.memory, self.updates = dict(about["memory"]), int(about["updates"])
         self.rng.bit_generator.state = about["rng"]
+        self.draws.bit_generator.state = about["draws"]
+        self.controls.load(about["controls"])
 
 
-def whitened(advantages: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean zero and (sample) deviation one, as in PPO; all alike stay at zero."""
-    centred = advantages - advantages.mean()
-    if len(advantages) < 2:
-        return np.zeros_like(advantages)
-    return np.asarray(centred / (advantages.std(ddof=1) + 1e-8), np.float64)
-
-
-def _totals(batch: Batch, rows: NDArray[np.int64]) -> Totals:
-    sampled = torch.from_numpy(batch.ledger.padded(batch.ledger.sampled, rows))
-    replies = batch.ledger.replies
-    return Totals.of(sampled, None if replies is None else torch.tensor([not replies[row] for row in rows]))
+def _explained(batch: Batch) -> dict[str, float]:
+    """How much of what the value head should have said it did say, where it said something."""
+    where = np.flatnonzero(batch.counted) if batch.values_by_token else np.arange(len(batch))
+    said = (batch.ledger.token_values if batch.values_by_token else batch.ledger.values)[where]
+    targets = batch.targets[where]
+    if not np.isfinite(said).all() or not np.isfinite(targets).all() or np.ptp(targets) == 0:
+        return {}
+    return {"losses/explained_variance": float(1 - np.var(targets - said) / np.var(targets))}
 
 
 def _optimiser(config: Optimiser, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
     if config.name == "sgd":
         return torch.optim.SGD(weights, lr=config.rate)
     if config.name == "adam":
-        return torch.optim.Adam(weights, lr=config.rate, eps=config.eps)
-    return torch.optim.AdamW(weights, lr=config.rate, eps=config.eps, weight_decay=config.decay)
+        return torch.optim.Adam(weights, lr=config.rate, betas=config.betas, eps=config.eps)
+    return torch.optim.AdamW(
+        weights, lr=config.rate, betas=config.betas, eps=config.eps, weight_decay=config.decay
+    )
 
 
 def _follow(magnet: Policy, policy: Policy, rate: float) -> None:

@@ -13,7 +13,6 @@ moment and resumed writes the same metrics and ends with the same weights.
 from __future__ import annotations
 
 import importlib
-import inspect
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -34,15 +33,18 @@ from ludus.core.tables import tabulate
 from ludus.training.collect import ArrayCollector, Tally
 from ludus.training.configuration import differences, dump, stored
 from ludus.training.credit import ESTIMATORS
+from ludus.training.divergences import DIVERGENCE_CONTROLLERS, ENTROPY_CONTROLLERS
 from ludus.training.learner import Learner
 from ludus.training.lineup import Cast
 from ludus.training.metrics import Display, Metrics
-from ludus.training.objectives import AGGREGATIONS, CORRECTIONS, POLICY_LOSSES
+from ludus.training.objectives import AGGREGATIONS, CORRECTIONS
 from ludus.training.policies import make_policy
 from ludus.training.rollout import Table, smaller
 from ludus.training.select import FILTERS
 from ludus.training.settings import LearnerConfig, Named, Phase, RunConfig
+from ludus.training.shaping import SHAPERS
 from ludus.training.store import Parts, Store, arrays_of, tensors_of
+from ludus.training.terms import MODIFIERS, POLICY_LOSSES, settings_of
 
 
 def train(config: RunConfig, *, resume: bool = False, quiet: bool = False) -> Path:
@@ -322,23 +324,27 @@ def _occupants(config: RunConfig) -> set[str]:
 
 
 def _check_learner(learner: LearnerConfig, *, arrays: bool) -> None:
+    goal = learner.objective
     choices: tuple[tuple[Registry, Named], ...] = (
         (ESTIMATORS, learner.estimator),
-        (POLICY_LOSSES, learner.objective.loss),
-        (AGGREGATIONS, learner.objective.aggregation),
-        (CORRECTIONS, learner.objective.correction),
+        (POLICY_LOSSES, goal.loss),
+        (AGGREGATIONS, goal.aggregation),
         (FILTERS, learner.selector.keep),
+        (ENTROPY_CONTROLLERS, goal.entropy_control),
+        (DIVERGENCE_CONTROLLERS, goal.divergence_control),
+        *((CORRECTIONS, one) for one in goal.correction),
+        *((MODIFIERS, one) for one in goal.modifiers),
+        *((SHAPERS, one) for one in learner.shaping),
     )
     for registry, choice in choices:
-        takes = [p.name for p in inspect.signature(registry.maker(choice.name)).parameters.values()
-                 if p.kind is inspect.Parameter.KEYWORD_ONLY]  # fmt: skip
+        takes = settings_of(registry.maker(choice.name))
         for key in choice.settings:
             if key not in takes:
                 raise UnknownName(f"setting of the {registry.kind} {choice.name}", key, takes)
-    correction = learner.objective.correction.name
-    if learner.old == "rollout" and correction != "none":
+    if learner.old == "rollout" and goal.correction:
+        names = ", ".join(repr(one.name) for one in goal.correction)
         raise ConfigError(
-            f"learner {_name(learner)}: the correction {correction!r} compares old log-probabilities with those "
+            f"learner {_name(learner)}: the correction {names} compares old log-probabilities with those "
             "of the rollout, and old = 'rollout' makes them the same: old = 'recompute', or no correction"
         )
     if arrays and learner.estimator.name != "gae":

@@ -147,6 +147,8 @@ class LearnerConfig:
     estimator: Choice = Named("gae")
     """Advantages: gae, group_mean, leave_one_out, role_baseline, returns, opo, pass_at_k, gpg, remax, token_gae,
     reinforce_pp, reinforce_pp_baseline, otb, multi_critic, normalise_then_sum."""
+    shaping: Choices = ()
+    """What is added to the rewards before the estimator, one or several: overlong, missing_end, kl (coefficient)."""
     objective: Objective = Objective()
     """What is made small."""
     optimiser: Optimiser = Optimiser()

@@ -11,7 +11,8 @@ from ludus.agents.network import fresh
 from ludus.core.errors import ConfigError, TrainingError
 from ludus.core.ledger import Ledger
 from ludus.training.batch import minibatches
-from ludus.training.learner import Learner, _totals, whitened
+from ludus.training.batch import whitened
+from ludus.training.learner import Learner
 from ludus.training.settings import LearnerConfig, Named, Objective, Optimiser
 
 GAME = ludus.make("kuhn_poker")
@@ -158,10 +159,10 @@ def test_decisions_without_weight_teach_nothing():
 def test_totals_know_how_many_replies_are_open():
     one, ledger = learner(), ledger_of(policy())
     batch = one.prepare(ledger)
-    assert _totals(batch, np.arange(7)) == (7, 7, 0)
+    assert batch.totals(np.arange(7)) == (7, 7, 0)
     replies = tuple(((0,), (1,)) if row % 3 else None for row in range(len(batch)))
     mixed = dataclasses.replace(batch, ledger=dataclasses.replace(batch.ledger, replies=replies))
-    assert _totals(mixed, np.arange(7)) == (7, 7, 3)
+    assert mixed.totals(np.arange(7)) == (7, 7, 3)
     with pytest.raises(ConfigError, match="entropy_over = 'tokens'"):
         one.learn(mixed, step=1)
 
