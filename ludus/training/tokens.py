@@ -152,7 +152,7 @@ def otb(
     place = np.arange(len(at)) - np.repeat(begin, run)
     size = 1 - 2 * np.exp(ledger.old[at].astype(np.float64)) + ledger.collision[at]
     weight = np.concatenate([np.cumsum(part) for part in np.split(size, begin[1:])])
-    _, key = np.unique(np.stack([pool[sequence], place]), axis=1, return_inverse=True)
+    _, key = np.unique(pool[sequence] * run.max(initial=0) + place, return_inverse=True)
     advantages = np.zeros(len(ledger.ids))
     advantages[at] = _less_weighted_mean(to_go[at], weight, key.ravel())
     return _credit(ledger, advantages, to_go)

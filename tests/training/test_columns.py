@@ -42,6 +42,19 @@ def test_multi_critic_by_hand():
     assert discounted.targets == pytest.approx([2 - 5, 2 + 10])
 
 
+def test_policies_are_brought_to_scale_apart():
+    mine = [episode(said(r)) for r in (1, 0, 0)]
+    others = [episode(said(r, policy="other"), policy="other") for r in (50, 90)]
+    made = [Ledger.of(some) for some in (mine, [*mine, *others])]
+    both = [some.with_rewards("other", np.arange(len(some)) ** 2.0) for some in made]
+    for estimate in (multi_critic, normalise_then_sum):
+        alone, among = (
+            estimate(some, {}, **({"within": "batch"} if estimate is normalise_then_sum else {}))
+            for some in both
+        )
+        assert among.advantages[:3] == pytest.approx(alone.advantages)
+
+
 def test_multi_critic_of_one_component_is_gae_brought_to_scale():
     one = filled(Ledger.of([episode(said(1.0), said(2.0), said(0.0))]), values=[0.1, 0.7, 0.2])
     plain = gae(one, {}, trace=0.9)

@@ -174,10 +174,10 @@ def test_remax_takes_the_greedy_play_of_the_same_start():
 
 
 def test_cut_replies_can_be_left_out_of_the_group():
-    replies = [said(1), said(0), said(-4, truncated=True)]
-    ledger = Ledger.of([episode(reply, group="x") for reply in replies])
-    assert group_mean(ledger, {}, scale=False).advantages.tolist() == [2, 1, -3]
-    assert group_mean(ledger, {}, scale=False, untruncated=True).advantages.tolist() == [0.5, -0.5, 0]
+    replies = [(said(1),), (said(0),), (said(0), said(-4, truncated=True))]
+    ledger = Ledger.of([episode(*some, group="x") for some in replies])
+    assert group_mean(ledger, {}, scale=False).advantages.tolist() == [2, 1, -3, -3]
+    assert group_mean(ledger, {}, scale=False, untruncated=True).advantages.tolist() == [0.5, -0.5, 0, 0]
     all_cut = Ledger.of([episode(said(r, truncated=True), group="x") for r in (1, 0)])
     assert leave_one_out(all_cut, {}, untruncated=True).advantages.tolist() == [0, 0]
 
