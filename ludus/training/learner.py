@@ -15,7 +15,7 @@ from torch import Tensor
 from ludus.core.errors import ConfigError, TrainingError
 from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy
-from ludus.training import prepare
+from ludus.training import preparation
 from ludus.training.batch import Batch, gather, micro_batches, minibatches
 from ludus.training.control import Controls
 from ludus.training.credit import ESTIMATORS, Credit
@@ -50,7 +50,7 @@ class Learner:
         self.rng = np.random.default_rng(np.random.SeedSequence(seed))
         self.draws = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))  # of losses
         self.controls = Controls(config.objective, config.shaping)
-        self.needs = prepare.needs_of(config)
+        self.needs = preparation.needs_of(config)
         check_goal(config.objective)
         self.weights: list[Tensor] = list(policy.parameters())
         self.optimiser = _optimiser(config.optimiser, self.weights)
@@ -71,8 +71,8 @@ class Learner:
         estimator, selection, what the loss needs to know, corrections, and normalised advantages.
         """
         if self.config.truncated == "drop":
-            ledger = prepare.without_cut(ledger)
-        ledger, known = prepare.filled(ledger, self.policy, self.needs[0], self.config)
+            ledger = preparation.without_cut(ledger)
+        ledger, known = preparation.filled(ledger, self.policy, self.needs[0], self.config)
         ledger = self._shaped(ledger)
         chosen, credit = self._credited(ledger)
         if not chosen.any():
@@ -80,13 +80,13 @@ class Learner:
         batch = self._filled(gather(ledger, credit, chosen), known, np.repeat(chosen, ledger.length))
         if "rate" in self.needs[1]:
             above = float(self.config.objective.loss.settings.get("above", 0.0))
-            rate, right = (column[chosen] for column in prepare.succeeded(ledger, above))
+            rate, right = (column[chosen] for column in preparation.succeeded(ledger, above))
             batch = dataclasses.replace(batch, rate=rate, right=right)
-        batch = prepare.corrected_batch(batch, self.config)
+        batch = preparation.corrected_batch(batch, self.config)
         if self.config.normalise == "batch":
             batch = dataclasses.replace(batch, advantages=batch.whitened(np.arange(len(batch))))
         if self.config.shaping:
-            numbers = rewards_by_column(ledger.take(prepare.own(ledger, self.policy)))
+            numbers = rewards_by_column(ledger.take(preparation.own(ledger, self.policy)))
             batch = dataclasses.replace(batch, numbers={**batch.numbers, **numbers})
         return batch
 
@@ -95,11 +95,11 @@ class Learner:
         given: dict[str, Any] = {}
         shaping = self.config.shaping
         if "reference" in self.needs[0]:
-            mine = prepare.own(ledger, self.policy)
+            mine = preparation.own(ledger, self.policy)
             reference = np.full(len(ledger.ids), np.nan, np.float32)
             if mine.any() and self.reference is not None:
-                found = prepare.scored(self.reference, ledger.take(mine), self.config)
-                reference = prepare.spread(found.logprobs, ledger, mine)
+                found = preparation.scored(self.reference, ledger.take(mine), self.config)
+                reference = preparation.spread(found.logprobs, ledger, mine)
             given = {"reference": reference, "coefficient": self.controls.reward}
             shaping = tuple(
                 Named(
@@ -125,19 +125,19 @@ class Learner:
             chosen = chosen & ~ledger.truncated
         return chosen, credit
 
-    def _filled(self, batch: Batch, known: prepare.Known | None, mine: NDArray[np.bool_]) -> Batch:
+    def _filled(self, batch: Batch, known: preparation.Known | None, mine: NDArray[np.bool_]) -> Batch:
         """With old log-probabilities, entropies and the reference, as far as they are needed."""
         ledger, late = batch.ledger, self.needs[1]
         if known is not None:
             old, entropy = known.old[mine], known.entropy[mine]
         elif late & {"old", "entropy"}:
-            found = prepare.scored(self.policy, ledger, self.config)
+            found = preparation.scored(self.policy, ledger, self.config)
             old, entropy = found.logprobs, found.entropy
         else:
             old = entropy = np.zeros(0, np.float32)
         reference = choices = None
         if self.reference is not None and self.config.objective.divergence:
-            said = prepare.scored(self.reference, ledger, self.config)
+            said = preparation.scored(self.reference, ledger, self.config)
             reference, choices = said.logprobs, said.choices
         return dataclasses.replace(
             batch,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ def filled(
         return ledger, None
     found = scored(policy, ledger.take(mine), config)
     columns = {"old": found.logprobs, "token_values": found.values, "collision": found.collision}
-    given = {}
+    given: dict[str, Any] = {}
     for need, name in (("old", "old"), ("values", "token_values"), ("collision", "collision")):
         column = columns[name]
         if need in wanted and column is None:
