@@ -110,6 +110,7 @@ GAMES.lazily(
 GAMES.lazily({"pettingzoo": "ludus.envs.doors.from_pettingzoo"}, listed=False)  # says nothing without `env`
 AGENTS.lazily(
     {
+        "anthropic": "ludus.agents.language.anthropic",
         "arithmetic": "ludus.agents.referees.arithmetic",
         "chain_executor": "ludus.agents.referees.chain_executor",
         "constant": "ludus.agents.simple",

@@ -8,6 +8,7 @@
     ├── RecordError      an episode does not fit the rules, or a file of episodes cannot be read
     │   └── ForgedError  a record that can be read and is not true; names the level that saw it
     ├── CrewError        machinery broke: a sandbox, a referee, an endpoint
+    ├── EngineGone       what generates for an agent is gone for good: play stops, and a run can be resumed
     ├── ConfigError      a configuration that cannot be run
     └── TrainingError    a loss or a gradient is not finite; names the last good checkpoint
 
@@ -74,6 +75,14 @@ class ForgedError(RecordError):
 
 class CrewError(LudusError, RuntimeError):
     """Machinery broke; nobody at the table is to blame."""
+
+
+class EngineGone(LudusError):
+    """What generates an agent's replies is gone: nothing more can come, for this request or the next.
+
+    Unlike a `CrewError` it fails no seat. It ends `play` and a training run, which resumes from its last
+    checkpoint.
+    """
 
 
 class ConfigError(LudusError, ValueError):

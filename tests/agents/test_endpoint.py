@@ -1,95 +1,25 @@
 """The endpoint agent against a server in this process that fails in every way it is told to."""
 
-import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from fake_server import Server
 
 from ludus.core.agent import Failure, Request
-from ludus.core.errors import CrewError, UnknownName
+from ludus.core.errors import ConfigError, CrewError, EngineGone, UnknownName
 from ludus.core.game import Choice, Forfeit, Text, View
 from ludus.core.match import Illegal, Match
 from ludus.core.play import play
 
 pytest.importorskip("openai")
 
-from ludus.agents.language.endpoint import Endpoint, Limits
+from ludus.agents.language.client import Limits
+from ludus.agents.language.endpoint import Endpoint
 
 
-class Server(ThreadingHTTPServer):
-    """Answers each request with the next item of `script` (the last one for ever).
-
-    An item is a text, a status with headers, a number of seconds to dawdle, or a finish reason with text.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, *script):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script, self.seen, self.out, self.most = list(script), [], 0, 0
-        self.lock = threading.Lock()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-    def agent(self, **settings):
-        return Endpoint("a-model", base_url=self.url, **{"wait": 0.01, "timeout": 5.0, **settings})
-
-    def __exit__(self, *fault):
-        self.shutdown()
-        self.server_close()
-
-
-class Handler(BaseHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-    def do_POST(self):
-        server = self.server
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with server.lock:
-            server.seen.append((self.path, body))
-            item = server.script.pop(0) if len(server.script) > 1 else server.script[0]
-            server.out += 1
-            server.most = max(server.most, server.out)
-        try:
-            self.answer(item)
-        finally:
-            with server.lock:
-                server.out -= 1
-
-    def answer(self, item):
-        if isinstance(item, float):
-            time.sleep(item)
-            item = "[bet]"
-        if isinstance(item, int):
-            item = (item, {})
-        if isinstance(item, tuple) and isinstance(item[0], int):
-            return self.send(item[0], {"error": {"message": "no"}}, item[1])
-        reason, text = item if isinstance(item, tuple) else ("stop", item)
-        message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": reason}
-        usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-        return self.send(200, {"id": "1", "object": "chat.completion", "created": 0, "model": "a-model",
-                               "choices": [choice], "usage": usage}, {})  # fmt: skip
-
-    def send(self, status, body, headers):
-        data = json.dumps(body).encode()
-        try:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the client has stopped waiting, as the test wants
+def seated(server, **settings):
+    return Endpoint("a-model", base_url=server.url, **{"wait": 0.01, "timeout": 5.0, **settings})
 
 
 def ask(options=None, past=(), key="e", complaint=""):
@@ -102,7 +32,7 @@ def ask(options=None, past=(), key="e", complaint=""):
 def test_a_reply_is_read_and_its_cost_counted():
     with (
         Server("I bet: [BET]") as server,
-        server.agent(price_in=1.0, price_out=10.0, temperature=0.5) as agent,
+        seated(server, price_in=1.0, price_out=10.0, temperature=0.5) as agent,
     ):
         decision = agent.act([ask()])[0]
         assert (decision.move, decision.read, decision.raw) == (1, "normalised", "I bet: [BET]")
@@ -119,37 +49,34 @@ def test_a_reply_is_read_and_its_cost_counted():
 
 @pytest.mark.parametrize("trouble", [429, 500, 503, 408, (429, {"retry-after": "0.05"})])
 def test_what_can_pass_is_tried_again(trouble):
-    with Server(trouble, trouble, "[pass]") as server, server.agent() as agent:
+    with Server(trouble, trouble, "[pass]") as server, seated(server) as agent:
         assert agent.act([ask()])[0].move == 0
         assert (agent.costs["player_0"].calls, agent.costs["player_0"].retries) == (3, 2)
 
 
 def test_a_server_is_given_the_time_it_asks_for():
-    with Server((429, {"retry-after": "0.3"}), "[pass]") as server, server.agent() as agent:
+    with Server((429, {"retry-after": "0.3"}), "[pass]") as server, seated(server) as agent:
         begun = time.monotonic()
         assert agent.act([ask()])[0].move == 0
         assert time.monotonic() - begun >= 0.3
 
 
 def test_waits_double():
-    with Server("[pass]") as server, server.agent(wait=1.0) as agent:
-        import openai
-
-        fault = openai.APIConnectionError(request=None)
-        waits = [agent._wait(fault, attempt, ()) for attempt in range(4)]
+    with Server("[pass]") as server, seated(server, wait=1.0) as chosen:
+        waits = [chosen.client.pause(attempt, "") for attempt in range(4)]
         assert all(0.5 * 2**i <= wait < 1.5 * 2**i for i, wait in enumerate(waits))
-        assert agent._wait(fault, 30, ()) == 60.0
+        assert chosen.client.pause(30, "") == 60.0
 
 
 def test_slow_answers_are_not_waited_for():
-    with Server(1.0, "[pass]") as server, server.agent(timeout=0.2) as agent:
+    with Server(1.0, "[pass]") as server, seated(server, timeout=0.2) as agent:
         assert agent.act([ask()])[0].move == 0
         assert agent.costs["player_0"].retries == 1
 
 
 @pytest.mark.parametrize(("trouble", "calls"), [(401, 1), (404, 1), (500, 3)])
 def test_what_does_not_pass_is_a_failure_and_no_forfeit(trouble, calls):
-    with Server(trouble) as server, server.agent(attempts=3) as agent:
+    with Server(trouble) as server, seated(server, attempts=3) as agent:
         decision = agent.act([ask()])[0]
         assert isinstance(decision.move, Failure)
         assert str(trouble) in decision.move.reason
@@ -157,7 +84,7 @@ def test_what_does_not_pass_is_a_failure_and_no_forfeit(trouble, calls):
 
 
 def test_the_deadline_ends_the_attempts():
-    with Server(500) as server, server.agent(attempts=100, wait=0.2, deadline=0.5) as agent:
+    with Server(500) as server, seated(server, attempts=100, wait=0.2, deadline=0.5) as agent:
         begun = time.monotonic()
         assert "given up" in agent.act([ask()])[0].move.reason
         assert time.monotonic() - begun < 1.0
@@ -173,7 +100,7 @@ def test_nobody_there_is_a_failure():
 
 def test_a_failed_seat_follows_the_match():
     for failed, end in (("void", "error"), ("forfeit", "forfeit")):
-        with Server(500) as server, server.agent(attempts=1) as agent:
+        with Server(500) as server, seated(server, attempts=1) as agent:
             match = Match("kuhn_poker", {"player_0": agent, "player_1": "uniform"}, failed=failed)
             (episode,) = play([match])
             assert episode.end == end
@@ -181,14 +108,14 @@ def test_a_failed_seat_follows_the_match():
 
 
 def test_at_most_so_many_requests_are_out():
-    with Server(0.1) as server, server.agent(concurrency=3) as agent:
+    with Server(0.1) as server, seated(server, concurrency=3) as agent:
         decisions = agent.act([ask(key=str(i)) for i in range(9)])
         assert [d.move for d in decisions] == [1] * 9
         assert server.most == 3
 
 
 def test_answers_come_back_at_their_own_pace():
-    with Server(0.5, "[pass]") as server, server.agent() as agent:
+    with Server(0.5, "[pass]") as server, seated(server) as agent:
         slow = ask(key="slow")
         agent.submit([slow])
         while not server.seen:
@@ -205,7 +132,7 @@ def test_answers_come_back_at_their_own_pace():
 
 
 def test_whole_games_are_played_and_replies_kept():
-    with Server("[bet]") as server, server.agent() as agent:
+    with Server("[bet]") as server, seated(server) as agent:
         episodes = list(play("kuhn_poker", {"player_0": agent, "player_1": "uniform"}, range(6)))
         assert {e.end for e in episodes} == {"over"}
         assert {step.raw for e in episodes for step in e.of("player_0")} == {"[bet]"}
@@ -215,26 +142,26 @@ def test_whole_games_are_played_and_replies_kept():
 
 @pytest.mark.parametrize("reply", ["", "[pass] [bet]", "hm"])
 def test_unreadable_replies_are_kept_and_forfeit(reply):
-    with Server(reply) as server, server.agent() as agent:
+    with Server(reply) as server, seated(server) as agent:
         decision = agent.act([ask()])[0]
         assert isinstance(decision.move, Forfeit)
         assert decision.raw == reply
 
 
 def test_cut_replies():
-    with Server(("length", "[bet] because")) as server, server.agent() as agent:
+    with Server(("length", "[bet] because")) as server, seated(server) as agent:
         choice, text = agent.act([ask(), ask(Text(80), key="f")])
         assert isinstance(choice.move, Forfeit)
         assert (text.move, text.read) == ("[bet] because", "truncated")
 
 
 def test_a_withheld_reply_is_a_failure():
-    with Server(("content_filter", "")) as server, server.agent() as agent:
+    with Server(("content_filter", "")) as server, seated(server) as agent:
         assert isinstance(agent.act([ask()])[0].move, Failure)
 
 
 def test_a_retry_converses():
-    with Server("[raise]", "[bet]") as server, server.agent(memory="conversation") as agent:
+    with Server("[raise]", "[bet]") as server, seated(server, memory="conversation") as agent:
         lineup = {"player_0": agent, "player_1": "first_legal"}
         (episode,) = play("kuhn_poker", lineup, [0], illegal=Illegal("retry", times=1))
         assert (episode.steps[0].move, episode.steps[0].read) == (1, "retry")
@@ -245,7 +172,7 @@ def test_a_retry_converses():
 
 
 def test_every_retry_is_told_what_came_before_it():
-    with Server("[raise]", "[raise]", "[bet]") as server, server.agent(memory="conversation") as agent:
+    with Server("[raise]", "[raise]", "[bet]") as server, seated(server, memory="conversation") as agent:
         lineup = {"player_0": agent, "player_1": "first_legal"}
         (episode,) = play("kuhn_poker", lineup, [0], illegal=Illegal("retry", times=2))
         assert (episode.steps[0].move, episode.steps[0].rejected) == (1, ("[raise]", "[raise]"))
@@ -256,7 +183,7 @@ def test_every_retry_is_told_what_came_before_it():
 
 
 def test_reasoning_is_a_note_and_a_seed_is_sent_when_asked():
-    with Server("<think>a bluff</think>[bet]") as server, server.agent(seeded=True) as agent:
+    with Server("<think>a bluff</think>[bet]") as server, seated(server, seeded=True) as agent:
         decision = agent.act([ask()])[0]
         assert (decision.move, decision.note) == (1, "a bluff")
         assert server.seen[0][1]["seed"] == int(np.random.default_rng(0).integers(2**31))
@@ -270,3 +197,202 @@ def test_wrong_settings_are_refused(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(CrewError, match="OPENAI_API_KEY"):
         Endpoint("m")
+
+
+# ------------------------------------------------------------------------------------- nonsense
+NONSENSE = {
+    "no JSON": b"<html>busy</html>",
+    "no object": b"[1, 2]",
+    "no choices": {"id": "1"},
+    "empty choices": {"choices": []},
+    "choices of another kind": {"choices": "[bet]"},
+    "a choice of another kind": {"choices": ["[bet]"]},
+    "no message": {"choices": [{"finish_reason": "stop"}]},
+    "content of another kind": {"choices": [{"message": {"content": 7}}]},
+}
+
+
+@pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE)
+def test_nonsense_is_tried_again_and_then_a_failure(answer):
+    with Server(answer) as server, seated(server, attempts=2) as agent:
+        decision = agent.act([ask()])[0]
+        assert isinstance(decision.move, Failure)
+        assert "the server answered" in decision.move.reason
+        assert (agent.cost().calls, agent.cost().failures) == (2, 1)
+    with Server(answer, "[bet]") as server, seated(server) as agent:
+        assert agent.act([ask()])[0].move == 1
+
+
+def test_a_usage_of_another_kind_costs_nothing():
+    body = {"choices": [{"message": {"content": "[bet]"}}], "usage": "much"}
+    with Server(body) as server, seated(server, price_in=1.0) as agent:
+        assert agent.act([ask()])[0].move == 1
+        assert (agent.cost().tokens_in, agent.cost().money) == (0, 0.0)
+
+
+# ------------------------------------------------------------------------------- text and tokens
+def test_a_completion_continues_the_text():
+    with Server("[bet]") as server, seated(server, interface="completion", stop=["\n"]) as agent:
+        assert agent.act([ask()])[0].move == 1
+        path, body = server.seen[0]
+        assert path == "/v1/completions"
+        assert (body["stop"], body["prompt"][-2:]) == (["\n"], "\n\n")
+        assert "The rules." in body["prompt"]
+        assert "messages" not in body
+
+
+def chat_with_tokens(**more):
+    content = [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1}]
+    choice = {
+        "message": {"content": "[bet]"},
+        "finish_reason": "stop",
+        "token_ids": [7, 8],
+        "logprobs": {"content": content},
+    }
+    return {"prompt_token_ids": [1, 2, 3], "choices": [{**choice, **more}]}
+
+
+def test_tokens_are_recorded_where_they_are_asked_for_and_come():
+    with Server(chat_with_tokens()) as server, seated(server, tokens=True, name="me") as agent:
+        tokens = agent.act([ask()])[0].tokens
+        assert (tokens.prompt.tolist(), tokens.ids.tolist()) == ([1, 2, 3], [7, 8])
+        assert (tokens.logprobs.tolist(), tokens.policy, tokens.truncated) == ([-0.5, -1.0], "me", False)
+        body = server.seen[0][1]
+        assert (body["return_token_ids"], body["logprobs"]) == (True, True)
+    completion = {
+        "text": "[bet]",
+        "prompt_token_ids": [1],
+        "token_ids": [7],
+        "logprobs": {"token_logprobs": [-2.0]},
+    }
+    with (
+        Server({"choices": [completion]}) as server,
+        seated(server, tokens=True, interface="completion") as agent,
+    ):
+        tokens = agent.act([ask()])[0].tokens
+        assert (tokens.prompt.tolist(), tokens.ids.tolist(), tokens.logprobs.tolist()) == ([1], [7], [-2.0])
+    for body, wanted in ((chat_with_tokens(token_ids=None), True), (chat_with_tokens(), False)):
+        with Server(body) as server, seated(server, tokens=wanted) as agent:
+            decision = agent.act([ask()])[0]
+            assert (decision.move, decision.tokens) == (1, None)
+
+
+@pytest.mark.parametrize(
+    "more", [{"token_ids": [7]}, {"token_ids": ["7", "8"]}, {"token_ids": [True, False]}]
+)
+def test_tokens_that_do_not_fit_are_nonsense(more):
+    with Server(chat_with_tokens(**more)) as server, seated(server, tokens=True, attempts=1) as agent:
+        assert "the server answered" in agent.act([ask()])[0].move.reason
+
+
+# ------------------------------------------------------------------------------------------ keys
+KEY = "zq-4711-do-not-tell"
+
+
+def echoing(status):
+    """An answer that quotes the key that it was sent."""
+
+    def answer(body, headers):
+        said = f"no: {headers['Authorization']} ({KEY})"
+        return (
+            (status, {}, {"error": {"message": said}})
+            if status != 200
+            else f"[bet] {headers['Authorization']}"
+        )
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 500])
+def test_a_key_reaches_no_episode_and_no_log(status, caplog, capfd):
+    caplog.set_level("WARNING")
+    with Server(echoing(status)) as server, seated(server, api_key=KEY, attempts=2) as agent:
+        (episode,) = play(Match("kuhn_poker", {"player_0": agent, "player_1": "first_legal"}))
+        assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+        assert KEY not in episode.to_json()
+        assert (episode.end == "error") == (status != 200)
+        assert "[redacted]" in episode.to_json()
+        assert KEY not in caplog.text + "".join(capfd.readouterr())
+
+
+def test_a_key_in_the_address_or_in_further_fields_stays_there_too():
+    with Server(
+        lambda body, headers: (400, {}, {"error": {"message": f"{KEY} {body['extra_key']} Bearer abc-1"}})
+    ) as server:
+        url = server.url.replace("http://", f"http://me:{KEY}@")
+        with Endpoint("m", base_url=url, extra={"extra_key": "hush-hush"}) as agent:
+            reason = agent.act([ask()])[0].move.reason
+            assert "[redacted]" in reason
+            assert not any(secret in reason for secret in (KEY, "hush-hush", "abc-1"))
+            assert KEY not in agent.address
+
+
+def test_a_fingerprint_does_not_depend_on_keys():
+    def printed(url="http://h/v1", **settings):
+        with Endpoint("m", base_url=url, **settings) as agent:
+            return agent.fingerprint()
+
+    same = printed(api_key="key-number-one", extra={"secret": "secret-one"})
+    assert same == printed(api_key="key-number-two", extra={"secret": "secret-two"})
+    assert same == printed("http://me:three@h/v1?key=four", extra={"secret": "secret-three"})
+    assert same != printed("http://other/v1", extra={"secret": "secret-one"})
+
+
+def test_replies_are_not_mangled_for_placeholders():
+    with Server("[bet] x, for EMPTY, me and 12") as server:
+        url = server.url.replace("http://", "http://me:bet@") + "?version=12"
+        with Endpoint("m", base_url=server.url, api_key="EMPTY", extra={"stop_token": "x"}) as agent:
+            assert agent.act([ask()])[0].raw == "[bet] x, for EMPTY, me and 12"
+        with Endpoint("m", base_url=url) as agent:
+            assert agent.client._secrets == ()
+
+
+def test_a_key_comes_from_the_environment(monkeypatch):
+    with Server("[bet]") as server:
+        with pytest.raises(ConfigError, match="holds no MY_KEY"):
+            seated(server, key_variable="MY_KEY")
+        monkeypatch.setenv("MY_KEY", KEY)
+        with seated(server, key_variable="MY_KEY") as agent:
+            agent.act([ask()])
+        assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+# ---------------------------------------------------------------------------------- a dead server
+def test_a_server_that_is_gone_ends_the_play_and_a_slow_one_does_not():
+    with Server("x") as server:
+        url = server.url
+    with Endpoint("m", base_url=url, attempts=1, unreachable=3, concurrency=1) as agent:
+        lineup = {"player_0": agent, "player_1": "uniform"}
+        with pytest.raises(EngineGone, match="The last 3 requests reached nobody: start the server again"):
+            list(play("kuhn_poker", lineup, range(8)))
+        assert agent.cost().calls < 8
+        assert not agent._out
+    with Endpoint("m", base_url=url, attempts=1, unreachable=0) as agent:
+        assert all(isinstance(d.move, Failure) for d in agent.act([ask(key=str(i)) for i in range(8)]))
+    with Server(0.3) as server, seated(server, attempts=1, timeout=0.05, unreachable=1) as agent:
+        assert all(isinstance(d.move, Failure) for d in agent.act([ask(key=str(i)) for i in range(3)]))
+
+
+def test_any_answer_shows_that_a_server_is_there():
+    with Server("x") as server:
+        url, port = server.url, server.server_address[1]
+    with Endpoint("m", base_url=url, attempts=1, unreachable=2) as agent:
+        for answer in ("[bet]", 500, 404):
+            assert isinstance(agent.act([ask()])[0].move, Failure)
+            with Server(answer, port=port):
+                agent.act([ask()])
+        agent.act([ask()])
+        with pytest.raises(EngineGone):
+            agent.act([ask()])
+        with Server("[bet]", port=port):
+            assert agent.act([ask()])[0].move == 1
+
+
+def test_requests_that_wait_for_another_attempt_do_not_outlive_the_server():
+    with Server("x") as server:
+        url = server.url
+    begun = time.monotonic()
+    with Endpoint("m", base_url=url, attempts=2, wait=20.0, unreachable=1) as agent:
+        agent.submit([ask()])
+        time.sleep(0.1)
+    assert time.monotonic() - begun < 5
