@@ -44,6 +44,7 @@ class Live:
         self.match, self.game, self.agents = match, game, agents
         self.key = str(next(_KEYS))
         self.crew = game.crew()
+        match.illegal.check(game)
         self.table = Table(game, match.seed)
         self.steps: list[tuple[int, int, Step]] = []  # (round, seat index, step)
         self.round = 0
@@ -141,7 +142,7 @@ class Live:
         if penalty:
             self.table.returns[seat] += penalty
             self.earn({seat: penalty})
-        self.earn(self.table.put(seat, move))
+        self.earn(self.table.put(seat, move, self.match.illegal.price(step.raw)))
         self.round += not self.table.laid
 
     def earn(self, paid: Pay) -> None:
@@ -174,7 +175,7 @@ class Live:
     def _recorded(self) -> tuple[list[Step], Pay]:
         """The steps with what they earned, in an order that does not depend on who answered first."""
         if self.game.independent:
-            return in_waves(self.game, self.match.seed, self.table, [step for _, _, step in self.steps])
+            return in_waves(self.game, self.match, self.table, [step for _, _, step in self.steps])
         paid = [
             (order, index, dataclasses.replace(step, reward=reward))
             for (order, index, step), reward in zip(self.steps, self.credit.rewards, strict=True)
@@ -203,17 +204,17 @@ class Live:
         )
 
 
-def in_waves(game: Game[Any], seed: int, played: Table, steps: Sequence[Step]) -> tuple[list[Step], Pay]:
+def in_waves(game: Game[Any], match: Match, played: Table, steps: Sequence[Step]) -> tuple[list[Step], Pay]:
     """Steps of seats that did not wait for each other, in the order of a game where they do, and early pay."""
     left = {seat: [step for step in reversed(steps) if step.seat == seat] for seat in game.seats}
-    table, ordered = Table(game, seed, iter(played.chance)), list[Step]()
+    table, ordered = Table(game, match.seed, iter(played.chance)), list[Step]()
     credit = Credit(table.opening)
     while wave := [seat for seat in table.waiting if left[seat]]:
         for seat in wave:
             ordered.append(left[seat].pop())
             credit.decide(seat)
             credit.pay({seat: ordered[-1].penalty})
-            credit.pay(table.put(seat, ordered[-1].move))
+            credit.pay(table.put(seat, ordered[-1].move, match.illegal.price(ordered[-1].raw)))
     rewards = zip(ordered, credit.rewards, strict=True)
     return [dataclasses.replace(step, reward=reward) for step, reward in rewards], credit.early
 

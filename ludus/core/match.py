@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from ludus.core.agent import Agent
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.game import JSON, Game, Seat, role_of
+
+Price: TypeAlias = tuple[float, float]  # of a forfeit: what the loser earns, and what the other does
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +22,18 @@ class Illegal:
     Attributes:
         policy: "forfeit" at once; "retry" up to `times`, the complaint shown to the seat;
             "skip": the seat loses `penalty` and passes; "random": a legal move is drawn for it.
+        times: how often a turn is asked again; a usable reply sets the count back.
+        penalty: what a skipped turn costs.
+        payoff: in games of two, what whoever forfeits earns, and what the other does, in place of the
+            game's own price; None: the game's price.
+        empty: the same for a forfeit whose reply had nothing in it; None: as any other forfeit.
     """
 
     policy: str = "forfeit"
     times: int = 0
     penalty: float = 0.0
+    payoff: Price | None = None
+    empty: Price | None = None
 
     def __post_init__(self) -> None:
         known = ("forfeit", "retry", "skip", "random")
@@ -33,6 +43,43 @@ class Illegal:
             raise ConfigError(
                 f"Illegal({self.policy!r}, times={self.times}): retry, and only retry, counts times"
             )
+        for name in ("payoff", "empty"):
+            object.__setattr__(self, name, _price(name, getattr(self, name)))
+        if self.prices and self.policy in ("skip", "random"):
+            raise ConfigError(f"Illegal({self.policy!r}): nobody forfeits, so that no price can be named")
+
+    @property
+    def prices(self) -> bool:
+        """Whether the match names what a forfeit costs."""
+        return self.payoff is not None or self.empty is not None
+
+    def price(self, raw: str | None) -> Price | None:
+        """What whoever forfeits with this reply earns, and what the other does; None: the game's price.
+
+        >>> Illegal(payoff=(-1.5, 0.5), empty=(-1, 1)).price("  ")
+        (-1.0, 1.0)
+        """
+        nothing = raw is not None and not raw.strip()
+        return self.empty if nothing and self.empty is not None else self.payoff
+
+    def check(self, game: Game[Any]) -> None:
+        """Refuse prices in games that are not of two players.
+
+        Raises:
+            ConfigError: a price is named, and the game has more or fewer than two players.
+        """
+        if self.prices and len(game.players) != 2:
+            raise ConfigError(
+                f"{game.id} has {len(game.players)} players, and the price of a forfeit is named for two"
+            )
+
+
+def _price(name: str, given: Sequence[float] | None) -> Price | None:
+    if given is None:
+        return None
+    if len(given) != 2 or not all(math.isfinite(amount) for amount in given):
+        raise ConfigError(f"Illegal({name}={given!r}): two finite numbers, the loser's and the other's")
+    return float(given[0]), float(given[1])
 
 
 @dataclass(frozen=True, slots=True)

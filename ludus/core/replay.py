@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from ludus.core.agent import Reading
 from ludus.core.episode import Episode, Step
-from ludus.core.errors import ForgedError, IllegalMove, RecordError
+from ludus.core.errors import ConfigError, ForgedError, IllegalMove, RecordError
 from ludus.core.game import CHANCE, Choice, Forfeit, Game, Move, Options, Seat, View
 from ludus.core.live import with_task
 from ludus.core.registry import make
@@ -66,7 +66,7 @@ def replay(episode: Episode, game: Game[Any] | None = None) -> Iterator[Frame]:
         yield from _frames(episode, game, where)
     except ForgedError:
         raise
-    except (RecordError, IllegalMove) as fault:
+    except (ConfigError, RecordError, IllegalMove) as fault:
         raise ForgedError("rules", f"{where}: {fault}") from fault
 
 
@@ -75,6 +75,7 @@ def _frames(episode: Episode, game: Game[Any], where: str) -> Iterator[Frame]:
         raise ForgedError(
             "rules", f"{where}: the lineup seats {sorted(episode.match.lineup)}, not {list(game.seats)}"
         )
+    episode.match.illegal.check(game)
     table = Table(game, episode.match.seed, iter(episode.chance))
     credit, dealt = Credit(table.opening), len(table.chance)
     yield Frame(game.start(chance_stream(episode.match.seed)))
@@ -95,7 +96,7 @@ def _frames(episode: Episode, game: Game[Any], where: str) -> Iterator[Frame]:
         if step.penalty:
             table.returns[step.seat] += step.penalty
             credit.pay({step.seat: step.penalty})
-        paid = table.put(step.seat, step.move)
+        paid = table.put(step.seat, step.move, episode.match.illegal.price(step.raw))
         credit.pay(paid)
         yield Frame(
             table.state, step.seat, step.move, move_name(step.move, options), paid, view, options, step

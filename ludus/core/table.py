@@ -62,6 +62,7 @@ class Table:
         self.returns: Pay = dict.fromkeys(game.players, 0.0)
         self.end: End | None = None
         self.laid: dict[Seat, Move] = {}
+        self._prices: dict[Seat, tuple[float, float]] = {}
         self.opening: Pay = {}
         self._settle(self.opening)
 
@@ -72,8 +73,14 @@ class Table:
             return ()
         return tuple(seat for seat in self._turn if seat not in self.laid)
 
-    def put(self, seat: Seat, move: Move) -> Pay:
+    def put(self, seat: Seat, move: Move, price: tuple[float, float] | None = None) -> Pay:
         """Lay down a seat's move; when nobody owes one any more, play them.
+
+        Args:
+            seat: who moves.
+            move: its move.
+            price: where the move is a forfeit, what the seat earns by it and what the other player does,
+                if that is not for the game to say.
 
         Raises:
             IllegalMove: the seat does not owe a move. Whether the move is legal is for the caller.
@@ -83,6 +90,8 @@ class Table:
                 f"{self.game.id}: {seat} owes no move; waiting for {', '.join(self.waiting) or 'nobody'}"
             )
         self.laid[seat] = move
+        if price is not None and isinstance(move, Forfeit):
+            self._prices[seat] = price
         if self.waiting and not self.game.independent:
             return {}
         moves, self.laid = self.laid, {}
@@ -96,7 +105,7 @@ class Table:
         paid: Pay = {}
         losers = {seat: move for seat, move in moves.items() if isinstance(move, Forfeit)}
         if losers:
-            price = self.game.forfeit(self.state, losers)
+            price = self._forfeited(losers)
             if price is not None:
                 self._pay(price, paid)
                 self.end = "forfeit"
@@ -104,6 +113,18 @@ class Table:
         self.state = self.game.play(self.state, moves)
         self._pay(self.game.payoff(self.state), paid)
         self._settle(paid)
+        return paid
+
+    def _forfeited(self, losers: Mapping[Seat, Forfeit]) -> Pay | None:
+        """What a forfeit pays: the game's price, and over it what was named; None if the game goes on."""
+        named, self._prices = self._prices, {}
+        price = self.game.forfeit(self.state, losers)
+        if price is None:
+            return None
+        paid = dict(price)
+        for seat in named.keys() & losers.keys():
+            own, other = named[seat]
+            paid |= {who: other for who in self.game.players if who not in losers} | {seat: own}
         return paid
 
     def _settle(self, paid: Pay) -> None:
