@@ -148,7 +148,8 @@ def _episode_out(e: Episode) -> dict[str, Any]:
     match = {
         "game": e.game, "params": dict(e.match.params), "lineup": e.lineup, "seed": e.match.seed,
         "sample": e.match.sample, "task": e.match.task, "group": e.match.group, "parent": e.match.parent,
-        "illegal": _pruned(dataclasses.asdict(e.match.illegal), keep=("policy", "times", "penalty")), "failed": e.match.failed, "max_steps": e.match.max_steps,
+        "illegal": _pruned(dataclasses.asdict(e.match.illegal), keep=("policy", "times", "penalty")),
+        "failed": e.match.failed, "max_steps": e.match.max_steps,
         "privileged": list(e.match.privileged),
     }  # fmt: skip
     out = {
@@ -166,9 +167,8 @@ def _step_out(s: Step) -> dict[str, Any]:
         "raw": s.raw, "rejected": list(s.rejected), "penalty": s.penalty or None, "value": s.value, "note": s.note,
         "tokens": None if s.tokens is None else _tokens_out(s.tokens),
     }  # fmt: skip
-    spoken = (
-        ("raw",) if s.raw is not None else ()
-    )  # an empty reply is not the reply of one who does not speak
+    # An empty reply stays: whoever gave it speaks, and a match may name its own price for it.
+    spoken = () if s.raw is None else ("raw",)
     return _pruned(out, keep=("seat", "move", "digest", "reward", "read", *spoken))
 
 

@@ -85,7 +85,9 @@ class Table:
 
     def _matches(self, lineup: Mapping[Seat, str], step: int, deals: range) -> Iterator[Match]:
         config = self.config
-        illegal = Illegal(config.illegal, config.retries, config.penalty)
+        illegal = Illegal(
+            config.illegal, config.retries, config.penalty, config.forfeit_payoff, config.empty_payoff
+        )
         seeds = np.random.SeedSequence([self.seed, step, 1]).generate_state(deals.stop)
         limit = config.games if deals.start == 0 else deals.stop * config.samples
         places = _places(self, deals.stop)

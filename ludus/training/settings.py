@@ -208,6 +208,10 @@ class Collect:
     """Play: how often a seat is asked again, where illegal = "retry"."""
     penalty: Rate = 0.0
     """Play: what a skipped turn costs, where illegal = "skip"."""
+    forfeit_payoff: tuple[float, float] | None = None
+    """Play: in games of two, what whoever forfeits earns, and what the other does; absent: the game's own price."""
+    empty_payoff: tuple[float, float] | None = None
+    """Play: the same for a forfeit whose reply had nothing in it; absent: as any other forfeit."""
 
 
 @dataclass(frozen=True, slots=True)
