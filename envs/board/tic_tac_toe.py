@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from ludus.core.array_game import OVER, ArrayGame
+from ludus.core.errors import UnknownName
+from ludus.core.game import Seat
 from ludus.core.registry import register
+
+TEXTS = ("plain", "textarena")
+_TEXTARENA = """Tic-tac-toe, on a board of three by three squares, numbered 0 to 8 row by row.
+
+player_0 plays O and moves first, player_1 plays X. In turn each marks a free square. Three own
+marks in a row, a column or a diagonal win; a full board without them is a draw."""
 
 
 @register("tic_tac_toe")
@@ -17,7 +25,12 @@ class TicTacToe(ArrayGame):
     player_0 plays x and moves first, player_1 plays o. In turn each marks a free square. Three own
     marks in a row, a column or a diagonal win; a full board without them is a draw.
 
-    Source: folklore. With best play it is a draw; 5,478 positions can be reached.
+    Source: folklore. With best play it is a draw; 5,478 positions can be reached. The form of the
+    other text is that of TextArena's TicTacToe-v0 (Guertler et al., 2025, arXiv 2504.11442).
+
+    Args:
+        text: how it is told: "plain", or "textarena": squares 0 to 8, O moves first, a drawn board
+            and the moves that are left.
     """
 
     seats = ("player_0", "player_1")
@@ -26,6 +39,14 @@ class TicTacToe(ArrayGame):
     record = np.dtype([("marks", np.int16, 2), ("turn", np.int8), ("over", np.int8)])
     moves = tuple("123456789")
     shape = (3, 3, 3)  # planes: own marks, the other's, free squares: no board is all zeros
+
+    def __init__(self, text: str = "plain") -> None:
+        if text not in TEXTS:
+            raise UnknownName("text of tic_tac_toe", text, TEXTS)
+        self.textarena = text == "textarena"
+        self.marks = "OX" if self.textarena else "xo"
+        if self.textarena:
+            self.moves = tuple("012345678")
 
     @staticmethod
     def mover(s: Any) -> int:
@@ -61,8 +82,17 @@ class TicTacToe(ArrayGame):
             out[2, a // 3, a % 3] = 1 - (((own | other) >> a) & 1)
 
     def describe(self, s: Any, seat: int) -> str:
-        squares = [
-            "x" if s.marks[0] >> a & 1 else "o" if s.marks[1] >> a & 1 else self.moves[a] for a in range(9)
-        ]
-        board = "\n".join(" ".join(squares[i : i + 3]) for i in (0, 3, 6))
-        return f"You play {'xo'[seat]}.\n{board}"
+        squares = list(self.moves)
+        for a in range(9):
+            for player in (0, 1):
+                if s.marks[player] >> a & 1:
+                    squares[a] = self.marks[player]
+        rows = [squares[i : i + 3] for i in (0, 3, 6)]
+        if not self.textarena:
+            return f"You play {self.marks[seat]}.\n" + "\n".join(map(" ".join, rows))
+        board = "\n---+---+---\n".join(f" {' | '.join(row)} " for row in rows)
+        free = "" if s.over else ", ".join(f"'[{square}]'" for square in squares if square in self.moves)
+        return f"You play {self.marks[seat]}.\n\n{board}\n\nAvailable Moves: {free or 'none'}"
+
+    def rules(self, seat: Seat) -> str:
+        return _TEXTARENA if self.textarena else super().rules(seat)

@@ -31,6 +31,7 @@ GAMES = {  # by the name of the file, which may say more than the game's
     "sneaky_critic-menu": {"menu": True},
     "spiral_kuhn_poker": {"rounds": 2},
     "tic_tac_toe": {},
+    "tic_tac_toe-textarena": {"text": "textarena"},
 }
 
 
