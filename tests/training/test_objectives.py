@@ -130,12 +130,6 @@ def test_straight_through_k3_has_the_gradient_of_k2():
     assert new.grad.item() == pytest.approx(0.5)  # d/dnew of (reference - new)^2 / 2
 
 
-def test_value_loss_takes_the_larger_error_when_clipped():
-    new, target, old = torch.tensor([1.0, 0.1]), torch.tensor([2.0, 0.0]), torch.tensor([0.0, 0.0])
-    assert o.value_loss(new, target).tolist() == pytest.approx([0.5, 0.005])
-    assert o.value_loss(new, target, old, 0.2).tolist() == pytest.approx([0.5 * 1.8**2, 0.005])
-
-
 def test_what_cannot_be_had_is_refused():
     new, mask, advantages = tokens()
     args = scores(new, mask), part(new, mask, advantages), o.Totals.of(mask)
