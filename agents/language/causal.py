@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ludus.agents.language.engine import Ids
+from ludus.agents.language.tokens import Chat
 from ludus.core.errors import ConfigError, MissingExtra, UnknownName
 
 try:
@@ -47,6 +48,11 @@ class CausalModel:
         device: where it computes, as torch writes it.
         dtype: of the weights: "float32", "bfloat16", "auto" (as they were saved).
         temperature: divides the logits in scoring; 0 (the likeliest token) is scored as 1.
+        chat_template: a template, or a file that holds one; by default the tokenizer's own.
+        completion: write plain text to be continued in place of chats.
+
+    Attributes:
+        chat: writes messages as tokens.
 
     Raises:
         UnknownName: there is no such folder; names its neighbours.
@@ -60,6 +66,8 @@ class CausalModel:
         device: str = "cpu",
         dtype: str = "auto",
         temperature: float = 1.0,
+        chat_template: str | Path = "",
+        completion: bool = False,
     ) -> None:
         self.path, self.temperature, self.adapter = str(path), temperature or 1.0, ""
         self.device = torch.device(device)
@@ -70,12 +78,15 @@ class CausalModel:
                 self.model: Any = AutoModelForCausalLM.from_pretrained(self.path, dtype=dtype)
         except (OSError, ValueError) as fault:
             raise ConfigError(f"{path} holds no causal model that transformers can load: {fault}") from fault
-        if self.tokenizer.chat_template is None or self.tokenizer.eos_token_id is None:
-            raise ConfigError(f"the tokenizer of {path} has no chat template or no end token: give it both")
+        self.chat = Chat(self.tokenizer, self.path, template=chat_template, completion=completion)
         torch.nn.Module.to(self.model, self.device)
         self.model.eval()  # no dropout: the distribution that samples is the one scored
-        self.end: int = self.tokenizer.eos_token_id
-        self.stops = {self.end, *_listed(self.model.generation_config.eos_token_id)}
+        self.end = self.chat.end
+        self.stops = {
+            self.end,
+            self.tokenizer.eos_token_id,
+            *_listed(self.model.generation_config.eos_token_id),
+        }
 
     # -------------------------------------------------------------------------------- scoring
     def score(self, prompts: Sequence[Ids], continuations: Sequence[tuple[int, Ids]]) -> Continued:
@@ -183,30 +194,11 @@ class CausalModel:
     # ----------------------------------------------------------------------------------- texts
     def encode(self, messages: Sequence[dict[Any, str]]) -> Ids:
         """Token ids of a chat that waits for the model's reply."""
-        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+        return self.chat.encode(messages)
 
     def encode_reply(self, text: str) -> Ids:
         """Token ids of a reply with its end token."""
-        return (*self.tokenizer.encode(text, add_special_tokens=False), self.end)
-
-    def encode_follow_up(self, text: str, *, stopped: bool) -> Ids:
-        """What a chat template writes between a reply and the next: its end, the user's message, the opening.
-
-        The reply's own tokens stay as they were sampled; `stopped` says that they include the end token.
-        """
-        marks = ("\x02user\x03", "\x02reply\x03")
-        chat = [
-            {"role": "user", "content": marks[0]},
-            {"role": "assistant", "content": marks[1]},
-            {"role": "user", "content": text},
-        ]
-        whole = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        after = whole.split(marks[1])[-1]
-        end = self.tokenizer.eos_token
-        return tuple(
-            self.tokenizer.encode(after.removeprefix(end) if stopped else after, add_special_tokens=False)
-        )
+        return self.chat.encode_reply(text)
 
     def decode(self, ids: Ids) -> str:
         """The text of sampled tokens, without the stop token."""

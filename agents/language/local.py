@@ -22,7 +22,6 @@ from ludus.core.agent import Decision, Request, Tokens
 from ludus.core.errors import MissingExtra
 from ludus.core.game import Choice, Forfeit, Text
 from ludus.core.policy import Rows, Scores
-from ludus.core.reading import read_reply, split_thought, write_move
 from ludus.core.registry import register_agent
 
 try:
@@ -37,6 +36,7 @@ except ImportError as absent:
 from ludus.agents.language.engine import Ids, Job, Sampled
 from ludus.agents.language.manner import Manner, read_manner, write_manner
 from ludus.agents.language.prompts import Conversations
+from ludus.agents.language.tokens import Thread
 
 T = TypeVar("T")
 SCORED_AT_ONCE = 256  # requests whose replies are scored together
@@ -74,14 +74,19 @@ class LanguageModel:
         self.name, self.version = name, version
         self.manner = dataclasses.replace(read_manner(path), **given)
         self.prompter = self.manner.prompter()
-        self.model = CausalModel(path, temperature=self.manner.temperature, **settings)
+        self.model = CausalModel(
+            path,
+            temperature=self.manner.temperature,
+            completion=self.manner.style == "completion",
+            **settings,
+        )
         self.rows_at_once = rows_at_once
         self.desk = Desk(make_engine(engine, self.model, path, rows_at_once))
         self.forget()
 
     def forget(self) -> None:
         """Drop conversations under way, and everything that was worked out before."""
-        self._turns: Conversations[Ids, Sampled] = Conversations()
+        self._turns: Conversations[Thread, Sampled] = Conversations()
         self._known: dict[Any, Any] = {}
         self._print: tuple[int, str] | None = None
 
@@ -113,7 +118,7 @@ class LanguageModel:
                 self._kept(("sampling", request.seat), partial(self.manner.sampling, request.seat)),
                 session=f"{request.key} {request.seat}",
                 adapter=self.model.adapter,
-                allowed=self.replies(request) if self.manner.constrain else None,
+                allowed=self.allowed(request) if self.manner.constrain else None,
                 goes_on=self.prompter.converses(request),
             )
             jobs.append(job)
@@ -134,16 +139,19 @@ class LanguageModel:
 
         A conversation under way goes on from the very tokens of its last turn.
         """
+        return self._thread(request).ids
 
-        def begin() -> Ids:
+    def _thread(self, request: Request) -> Thread:
+        chat, strip = self.model.chat, self.prompter.thoughts == "strip"
+
+        def begin() -> Thread:
             messages = self.prompter.messages(request)
             mark = tuple((message["role"], message["content"]) for message in messages)
-            return self._kept(mark, lambda: self.model.encode(messages))
+            return self._kept(mark, lambda: chat.begin(messages))
 
-        def go_on(prompt: Ids, reply: Sampled) -> Ids:
-            text, stopped = self.prompter.follow_up(request), reply.stopped
-            more = self._kept((stopped, text), lambda: self.model.encode_follow_up(text, stopped=stopped))
-            return (*prompt, *reply.ids, *more)
+        def go_on(thread: Thread, reply: Sampled) -> Thread:
+            raw = self.model.decode(reply.ids)
+            return chat.go_on(thread, reply.ids, raw, self.prompter.follow_up(request), strip=strip)
 
         return self._turns.prompt(request, begin, go_on)
 
@@ -165,23 +173,40 @@ class LanguageModel:
         return self.model.decode(tuple(ids))
 
     def replies(self, request: Request) -> tuple[Ids, ...] | None:
-        """The token ids of every legal reply, end token included, in order; None where they are open."""
+        """The token ids of every legal reply, end token included, in order; None where they are open.
+
+        Of a move that may be written in several ways, the one without scratch.
+        """
         if not isinstance(request.options, Choice):
             return None
         options = request.options
         return self._kept(
             ("replies", options.names, options.legal.tobytes()),
+            lambda: tuple(self.model.encode_reply(ways[0]) for ways in self.prompter.replies(options)),
+        )
+
+    def allowed(self, request: Request) -> tuple[Ids, ...]:
+        """What a constrained reply is chosen among: every way to write each legal move.
+
+        Raises:
+            ConfigError: the replies are open.
+        """
+        options = request.options
+        mark = (
+            ("allowed", options.names, options.legal.tobytes()) if isinstance(options, Choice) else "allowed"
+        )
+        return self._kept(
+            mark,
             lambda: tuple(
-                self.model.encode_reply(write_move(int(move), options))
-                for move in np.flatnonzero(options.legal)
+                self.model.encode_reply(way) for ways in self.prompter.replies(options) for way in ways
             ),
         )
 
     def _decide(self, request: Request, job: Job, reply: Sampled) -> Decision:
         if job.goes_on:
-            self._turns.keep(request, job.ids, reply)
+            self._turns.keep(request, self._thread(request), reply)
         raw = self._kept(("raw", reply.ids), lambda: self.model.decode(reply.ids))
-        note, answer = split_thought(raw)
+        note, read = self.prompter.read(raw, request.options)
         tokens = Tokens(
             prompt=np.array(job.ids, np.int64),
             ids=np.array(reply.ids, np.int64),
@@ -196,7 +221,6 @@ class LanguageModel:
         if not reply.stopped and not isinstance(request.options, Text):
             why = f"the reply is longer than {job.sampling.max_new_tokens} tokens"
             return Decision(Forfeit(why), raw=raw, tokens=tokens, note=note)
-        read = read_reply(answer, request.options)
         if isinstance(read.move, Forfeit):
             return Decision(read.move, raw=raw, tokens=tokens, note=note)
         how = read.how if reply.stopped else "truncated"

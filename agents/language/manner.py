@@ -24,9 +24,10 @@ class Manner:
     """Settings of prompts and of sampling.
 
     Attributes:
-        style, memory, system: as in `Prompter`.
+        style, memory, system, window, thoughts, answer, scratch, scratch_most: as in `Prompter`.
         temperature, top_p, top_k, max_new_tokens, stop: as in `Sampling`. What is learned from is scored
-            at this temperature, and over the whole vocabulary.
+            at this temperature, and over the whole vocabulary. Without `stop`, the style "completion"
+            ends replies at a line break (at an empty line where answers are boxed).
         constrain: "replies" lets the model choose among the legal replies alone, where they are finite;
             it is recorded with every decision. "" lets it say anything.
         seats: by seat or role, what of the sampling is otherwise there: {"player_1": {"temperature": 0.6}}.
@@ -35,6 +36,11 @@ class Manner:
     style: str = "full"
     memory: str = "auto"
     system: str = ""
+    window: int = 2
+    thoughts: str = "keep"
+    answer: str = "auto"
+    scratch: str = ""
+    scratch_most: int = 0
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
@@ -62,7 +68,7 @@ class Manner:
     def sampling(self, seat: Seat) -> Sampling:
         """How it samples at a seat."""
         settings = {name: getattr(self, name) for name in _OF_SAMPLING}
-        settings["stop"] = tuple(self.stop)
+        settings["stop"] = tuple(self.stop) or self.prompter().stops
         here = {**self.seats.get(role_of(seat), {}), **self.seats.get(seat, {})} if seat else {}
         return Sampling(**{**settings, **here})
 

@@ -12,9 +12,14 @@ import re
 from typing import Any, NamedTuple
 
 from ludus.core.agent import Reading
-from ludus.core.game import Choice, Forfeit, Form, Move, Options
+from ludus.core.errors import UnknownName
+from ludus.core.game import Choice, Forfeit, Form, Move, Options, Text
 
 THOUGHT = ("<think>", "</think>")
+ANSWERS = ("bracket", "boxed", "spiral")  # how an answer stands in a reply
+_BOXES = (re.compile(r"\\boxed\s*\{"), re.compile(r"\\fbox\s*\{"))
+_SMALL_BOX = re.compile(r"\\boxed\{([^}]*)\}")
+_TEXT = re.compile(r"\\text\{(.*)\}", re.DOTALL)
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 _WORDS = re.compile(r"[^\W_]+")
 _FENCE = re.compile(r"```(?:json)?\s*\n?(.*?)```", re.DOTALL | re.IGNORECASE)
@@ -105,6 +110,124 @@ def split_thought(raw: str) -> tuple[str, str]:
     if opening in raw:
         return raw.replace(opening, "").strip(), ""
     return "", raw
+
+
+# ---------------------------------------------------------------------------------------- boxes
+def read_answer(reply: str, options: Options, answer: str) -> Read:
+    """The move that a reply means when answers are given as "bracket", "boxed" or "spiral"."""
+    if answer not in ANSWERS:
+        raise UnknownName("form of answer", answer, ANSWERS)
+    return (
+        read_reply(reply, options)
+        if answer == "bracket"
+        else read_boxed(reply, options, strict=answer == "spiral")
+    )
+
+
+def write_answer(move: Move, options: Options, answer: str) -> str:
+    r"""The reply that `read_answer` reads as `move`, or as free text's normal form where that is "spiral".
+
+    Raises:
+        ValueError: there is none.
+
+    >>> import numpy as np
+    >>> write_answer(1, Choice(("pass", "bet"), np.array([True, True])), "boxed")
+    '\\boxed{bet}'
+    """
+    plain = write_move(move, options)
+    if answer == "bracket":
+        return plain
+    inside, meant = plain, [move]
+    if isinstance(options, Choice):  # an earlier move need not be legal now
+        inside, options = plain[1:-1], Choice(options.names, options.legal | True)
+    elif isinstance(options, Text) and answer == "spiral":
+        meant.append(_normal(plain))
+    for reply in (f"\\boxed{{{inside}}}", f"\\boxed{{{plain}}}", plain):
+        if read_answer(reply, options, answer).move in meant:
+            return reply
+    raise ValueError(f"{plain!r} cannot be written as an answer of the form {answer!r}")
+
+
+def boxed(reply: str) -> str | None:
+    r"""What stands in the last box of a reply: of the last `\boxed{}` whose braces close, or else the last `\fbox{}`.
+
+    A `\text{}` around all of it is taken off.
+
+    >>> boxed(r"first \boxed{pass}, no: \boxed{\text{bet}}")
+    'bet'
+    """
+    for box in _BOXES:
+        for start in reversed([found.end() for found in box.finditer(reply)]):
+            if (end := _closing(reply, start)) is not None:
+                inside = reply[start:end]
+                text = _TEXT.fullmatch(inside)
+                return text[1] if text else inside
+    return None
+
+
+def read_boxed(reply: str, options: Options, *, strict: bool = False) -> Read:
+    r"""The move in the last box of a reply; of a reply without a box, the reply itself.
+
+    What is in the box is read as `read_reply` reads a reply. With `strict` it is brought to a normal
+    form and must then be a legal reply to the letter, as SPIRAL does it, in this order: an empty reply
+    is no move (of free text, the empty one); the content of the last box, or else the whole reply
+    without the space around it; `\boxed{x}` within it becomes `[x]`; five words or fewer without a
+    bracket are put in brackets; every run of white space becomes one space.
+
+    >>> import numpy as np
+    >>> options = Choice(("pass", "bet"), np.array([True, True]))
+    >>> read_boxed(r"A king, so \boxed{Bet}", options)
+    Read(move=1, how='normalised')
+    >>> read_boxed(r"A king, so \boxed{Bet}", options, strict=True).move
+    Forfeit(reason='the answer [Bet] is none of [pass], [bet]')
+
+    Source: Liu et al., 2025, arXiv 2506.24119, and the order of its released code.
+    """
+    inside = boxed(reply)
+    if not strict or isinstance(options, Form):
+        return read_reply(reply if inside is None else inside, options)
+    if not _encodes(reply):
+        return _refuse("the reply holds half a character (a lone surrogate)")
+    action = _normal(reply.strip() if inside is None else inside) if reply else ""
+    if isinstance(options, Text):
+        return Read(action[: options.max_chars], "exact" if action in options else "truncated")
+    legal = [f"[{name}]" for name in options.allowed]
+    if action not in legal:
+        return _refuse(
+            f"the answer {action} is none of {', '.join(legal)}" if action else "the reply is empty"
+        )
+    return Read(int(options.legal.nonzero()[0][legal.index(action)]), "exact")
+
+
+def could_mean(reply: str, options: Options, move: Move) -> bool:
+    """Whether some way of reading makes `move` of a reply that may begin with a thought or scratch.
+
+    For records whose agent is not at hand to say how it reads: other moves than the one named are
+    refused, whatever the form of the answer.
+    """
+    texts = {reply, split_thought(reply)[1]}
+    if any(read_answer(text, options, how).move == move for text in texts for how in ANSWERS):
+        return True
+    if isinstance(options, Choice) and move in options:
+        return reply.rstrip().endswith(options.names[int(move)])  # type: ignore[arg-type]
+    return isinstance(options, Text) and isinstance(move, str) and bool(move) and move in reply
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Where the brace closes that was opened before `start`."""
+    depth = 1
+    for place in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if depth == 0:
+            return place
+    return None
+
+
+def _normal(action: str) -> str:
+    action = _SMALL_BOX.sub(r"[\1]", action)
+    if "[" not in action and "]" not in action and len(action.split()) <= 5:
+        action = f"[{action}]"
+    return re.sub(r"\s+", " ", action).strip()
 
 
 # ---------------------------------------------------------------------------------------- parts

@@ -26,7 +26,7 @@ from ludus.core.episode import Episode, Step, read
 from ludus.core.errors import ForgedError, LudusError, RecordError
 from ludus.core.game import Choice, Game, Move, Seat, View
 from ludus.core.ledger import Ledger
-from ludus.core.reading import read_reply, split_thought
+from ludus.core.reading import could_mean
 from ludus.core.registry import make_agent
 from ludus.core.replay import Frame, game_of, replay
 from ludus.core.table import Table, seat_stream
@@ -224,7 +224,7 @@ def _check_form(step: Step, request: Request) -> None:
             and not np.array_equal(features, tokens.prompt)
         ):
             raise ForgedError("tokens", f"{game}: {step.seat} chose by another view than it had")
-    elif step.raw is not None and read_reply(split_thought(step.raw)[1], request.options).move != step.move:
+    elif step.raw is not None and not could_mean(step.raw, request.options, step.move):
         raise ForgedError(
             "tokens", f"{game}: the reply {step.raw!r} of {step.seat} does not say {step.move!r}"
         )

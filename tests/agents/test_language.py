@@ -19,8 +19,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from ludus.agents.language.causal import CausalModel  # noqa: E402
-from ludus.agents.language.engine import Sampled  # noqa: E402
 from ludus.agents.language.desk import Desk  # noqa: E402
+from ludus.agents.language.engine import Sampled  # noqa: E402
 from ludus.agents.language.local import LanguageModel  # noqa: E402
 from ludus.agents.language.prompts import Prompter  # noqa: E402
 from ludus.agents.language.teach import lessons, teach  # noqa: E402
@@ -314,9 +314,9 @@ def test_a_conversation_goes_on_from_the_very_tokens(model):
 
 
 def test_an_unfinished_reply_is_ended_for_the_model(model):
-    assert model.model.tokenizer.decode(model.model.encode_follow_up("two", stopped=False)).startswith(
-        "<|end|>"
-    )
+    chat = model.model.chat
+    assert model.model.tokenizer.decode(chat.follow_up("two", None)).startswith("<|end|>")
+    assert not model.model.tokenizer.decode(chat.follow_up("two", chat.end)).startswith("<|end|>")
 
 
 def test_full_prompts_give_rules_view_and_how_to_answer(states):
