@@ -104,6 +104,7 @@ GAMES.lazily(
         "simple_negotiation": "ludus.envs.language.simple_negotiation",
         "sneaky_critic": "ludus.envs.language.sneaky_critic",
         "spiral_kuhn_poker": "ludus.envs.cards.spiral_kuhn_poker",
+        "spiral_negotiation": "ludus.envs.language.spiral_negotiation",
         "tic_tac_toe": "ludus.envs.board.tic_tac_toe",
     }
 )

@@ -1,47 +1,27 @@
-"""Simple negotiation: two traders with five resources talk, offer, accept and deny."""
+"""Simple negotiation: two traders talk, offer, accept and deny."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.errors import UnknownName
-from ludus.core.game import CHANCE, Choice, Game, Interface, Move, Options, Seat, Text, View
+from ludus.core.game import CHANCE, Choice, Forfeit, Game, Interface, Move, Options, Seat, Text, View
 from ludus.core.registry import register
+from ludus.envs.language.trade import Goods, Market, Offer, Unusable, lacks, moved
 
-RESOURCES = ("Wheat", "Wood", "Sheep", "Brick", "Ore")
 BASE = (5, 10, 15, 25, 40)
 LOW, HIGH = 5, 40  # of values
 QUANTITIES = range(5, 26)
-PLURALS = {name.lower() + ending: i for i, name in enumerate(RESOURCES) for ending in ("", "s", "es")}
-
-_TOKEN = re.compile(r"\[\s*(accept|deny|offer\b[^\[\]]*)\s*\]", re.IGNORECASE)
-_OFFER = re.compile(
-    r"offer\s*:?\s*(?:I\s+(?:give|offer)\s+)?(.*?)\s*->\s*(.*?)[\s.,!?]*", re.IGNORECASE | re.DOTALL
-)
-_ITEM = re.compile(r"([0-9]{1,6})\s+([a-z]+)", re.IGNORECASE)
-_AND = re.compile(r"\s*(?:,\s*and\b|,|\band\b)\s*", re.IGNORECASE)
-
-Goods = tuple[int, ...]  # by resource (5,)
-
-
-class Offer(NamedTuple):
-    """What the maker of the offer gives, and what it wants for it."""
-
-    gives: Goods
-    wants: Goods
-
-    def __str__(self) -> str:
-        return f"{_listed(self.gives)} -> {_listed(self.wants)}"
-
-
-class Unusable(ValueError):
-    """A message that breaks the rules; the text says how."""
+LAPSE = {
+    "silence": "[Deny] refuses it; so does making an offer of your own, or saying anything else.",
+    "deny": "[Deny] refuses it; so does making an offer of your own. Until then it stands.",
+    "never": "[Deny] refuses it, and yet it can be accepted until another offer takes its place.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +32,8 @@ class Talk:
         draws: nature's outcomes: for each player five quantities and five values.
         held: what each player has now.
         said: messages so far: who said it, what, what came of it, and a fault that only the speaker is told.
-        pending: an offer that waits for the player on turn.
+        pending: an offer that stands.
+        maker: who made it.
         turns: how many turns have been taken; a message that breaks the rules takes none.
         mover: who is on turn.
         errors: messages in a row that broke the rules.
@@ -64,6 +45,7 @@ class Talk:
     held: tuple[Goods, Goods] = ((), ())
     said: tuple[tuple[int, str, str, str], ...] = ()
     pending: Offer | None = None
+    maker: int = 0
     turns: int = 0
     mover: int = 0
     errors: int = 0
@@ -73,48 +55,64 @@ class Talk:
 
 @register("simple_negotiation")
 class SimpleNegotiation(Game[Talk]):
-    """Two players hold Wheat, Wood, Sheep, Brick and Ore. Each knows its own quantities and what each
-    resource is worth to itself, and neither knows the other's. They take turns; a turn is one message.
-    Say what you like, and use these tokens.
+    """Two traders with five resources talk, offer, accept and deny; whoever gains more value wins.
 
-    [Offer: 3 Sheep, 2 Ore -> 5 Brick] offers what stands before the arrow for what stands after it.
-    [Accept] takes the offer that the other player has just made to you.
-    [Deny] refuses it; so does making an offer of your own, or saying anything else.
-
-    When the turns are used up, the player whose goods have gained more in value, each at its own
-    values, wins 1 and the other loses 1; equal gains are a draw. You cannot offer what you do not
-    have, accept what you cannot pay for, or accept when no offer is made to you. A message that
-    breaks the rules takes no turn and is answered with the reason; the next one in a row loses the
-    game.
+    Quantities and values are drawn for each player and known to nobody else. An offer is answered
+    by the next message of the player it was made to. See `rules` for the whole, as players read it.
 
     Source: TextArena's SimpleNegotiation-v0 (Guertler et al., 2025, arXiv 2504.11442), with two
     faults repaired: an offer that is not accepted at once is gone, and only the player it was made
-    to can accept it. Also refused are messages that accept and deny, or hold two offers.
+    to can accept it. `lapse="never", self_accept=True` brings them back. Also refused are messages
+    that accept and deny, or hold two offers.
 
     Args:
         max_turns: turns of both players together.
         allowance: messages in a row that may break the rules before the next one loses.
-        menu: a finite choice: accept, deny, talk, or offer one piece for one.
+        menu: a finite choice: accept, deny, talk, or offer a few pieces of one for a few of another.
+        lapse: when an offer that is not accepted is gone: after any other answer ("silence"), when
+            it is denied or answered by an offer ("deny"), or only when another one is made ("never").
+        self_accept: whether a player may accept its own offer, by which nothing changes hands.
+        fault: what the player earns that breaks the rules once too often, and what the other earns.
     """
 
     seats = ("player_0", "player_1")
-    zero_sum = True
     view_is_complete = True
+    market: ClassVar[Market] = Market(("Wheat", "Wood", "Sheep", "Brick", "Ore"), "3 Wood -> 2 Ore")
+    most: ClassVar[int] = 1  # pieces of a resource in an offer of the menu
+    goods: ClassVar[str] = (
+        "Two players hold Wheat, Wood, Sheep, Brick and Ore. Each knows its own quantities and what each "
+        "resource is worth to itself, and neither knows the other's."
+    )
+    sample_offer: ClassVar[str] = "3 Sheep, 2 Ore -> 5 Brick"
 
-    def __init__(self, max_turns: int = 10, allowance: int = 1, menu: bool = False) -> None:
+    def __init__(
+        self,
+        max_turns: int = 10,
+        allowance: int = 1,
+        menu: bool = False,
+        lapse: str = "silence",
+        self_accept: bool = False,
+        fault: Sequence[float] = (-1.0, 1.0),
+    ) -> None:
         if max_turns < 1 or allowance < 0:
             raise ValueError(f"at least one turn and no negative allowance, not {max_turns=}, {allowance=}")
+        if lapse not in LAPSE:
+            raise UnknownName("way for offers to lapse", lapse, LAPSE)
+        if len(fault) != 2 or not (np.isfinite(fault).all() and fault[0] <= 0):
+            raise ValueError(f"fault={fault!r}: two numbers, what the loser earns, at most 0, and the other")
         self.max_turns, self.allowance, self.menu = max_turns, allowance, menu
-        pairs = [(a, b) for a in range(5) for b in range(5) if a != b]
-        self.offers = tuple(Offer(_one(a), _one(b)) for a, b in pairs)
-        self.names = ("Accept", "Deny", "Talk", *(f"Offer: {offer}" for offer in self.offers))
+        self.lapse, self.self_accept = lapse, self_accept
+        self.fault = float(fault[0]), float(fault[1])
+        self.stake, self.zero_sum = max(1.0, -self.fault[0]), sum(self.fault) == 0
+        self.offers = self.market.menu(self.most)
+        self.names = ("Accept", "Deny", "Talk", *(f"Offer: {self.market.write(o)}" for o in self.offers))
 
     # --------------------------------------------------------------------------------- order
     def start(self, rng: np.random.Generator) -> Talk:
         return Talk()
 
     def turn(self, state: Talk) -> tuple[Seat, ...]:
-        if len(state.draws) < 20:
+        if not state.held[0]:
             return (CHANCE,)
         over = state.loser is not None or state.turns == self.max_turns
         return () if over else (self.seats[state.mover],)
@@ -147,32 +145,41 @@ class SimpleNegotiation(Game[Talk]):
 
     def _follow(self, state: Talk, message: str) -> Talk:
         """A turn: the pending offer is settled, then a new one may be made."""
-        i = state.mover
-        accepts, denies, offer = read_message(message)
-        held, outcome = state.held, ""
+        i, held, pending, maker, outcome = state.mover, state.held, state.pending, state.maker, ""
+        accepts, denies, offer = self.market.read(message)
         if accepts:
-            held = self._trade(state)
+            held, pending = self._trade(state), None
             outcome = f"player_{i} accepted the offer."
-        elif state.pending is not None:
-            outcome = f"player_{i} {'denied' if denies else 'did not accept'} the offer."
+        elif pending is not None and maker != i:
+            answered = denies or offer is not None
+            if answered or self.lapse == "silence":
+                outcome = f"player_{i} {'denied' if denies else 'did not accept'} the offer."
+            if self.lapse == "silence" or (answered and self.lapse == "deny"):
+                pending = None
         if offer is not None:
-            if _lacks(held[i], offer.gives):
-                raise Unusable(f"you offer {_listed(offer.gives)} and do not have it")
-            outcome = f"{outcome} player_{i} offers {offer}.".strip()
-        said = (*state.said, (i, message, outcome, ""))
+            if lacks(held[i], offer.gives):
+                raise Unusable(f"you offer {self.market.listed(offer.gives)} and do not have it")
+            outcome = f"{outcome} player_{i} offers {self.market.write(offer)}.".strip()
+            pending, maker = offer, i
         return replace(
-            state, held=held, said=said, pending=offer, turns=state.turns + 1, mover=1 - i, errors=0
-        )
+            state, held=held, said=(*state.said, (i, message, outcome, "")), pending=pending, maker=maker,
+            turns=state.turns + 1, mover=1 - i, errors=0,
+        )  # fmt: skip
 
     def _trade(self, state: Talk) -> tuple[Goods, Goods]:
-        """What both hold after the player on turn takes the pending offer."""
+        """What both hold after the player on turn takes the pending offer.
+
+        Whoever made it still has what it offers: every trade settles the one offer that there is.
+        """
         i, offer = state.mover, state.pending
-        if offer is None:
+        if offer is None or (state.maker == i and not self.self_accept):
             raise Unusable("you accept, and no offer is made to you")
-        if _lacks(state.held[i], offer.wants):
-            raise Unusable(f"you accept, and do not have {_listed(offer.wants)}")
-        mine = tuple(h + g - w for h, g, w in zip(state.held[i], offer.gives, offer.wants, strict=True))
-        other = tuple(h - g + w for h, g, w in zip(state.held[1 - i], offer.gives, offer.wants, strict=True))
+        if lacks(state.held[i], offer.wants):
+            raise Unusable(f"you accept, and do not have {self.market.listed(offer.wants)}")
+        if state.maker == i:
+            return state.held
+        mine = moved(state.held[i], offer.gives, offer.wants)
+        other = moved(state.held[1 - i], offer.wants, offer.gives)
         return (mine, other) if i == 0 else (other, mine)
 
     def _refuse(self, state: Talk, message: str, fault: str) -> Talk:
@@ -184,29 +191,76 @@ class SimpleNegotiation(Game[Talk]):
     def payoff(self, state: Talk) -> Mapping[Seat, float]:
         if self.turn(state):
             return {}
-        if state.loser is None:
-            lead = self.gain(state, 0) - self.gain(state, 1)
-        else:
-            lead = 1 if state.loser == 1 else -1
-        won = float(np.sign(lead))
+        if state.loser is not None:
+            return self._priced(self.seats[state.loser])
+        won = float(np.sign(self.gain(state, 0) - self.gain(state, 1)))
         return {"player_0": won, "player_1": -won}
+
+    def _priced(self, loser: Seat) -> dict[Seat, float]:
+        own, other = self.fault
+        return {seat: own if seat == loser else other for seat in self.seats}
+
+    def forfeit(self, state: Talk, losers: Mapping[Seat, Forfeit]) -> Mapping[Seat, float]:
+        (loser,) = losers
+        return self._priced(loser)
+
+    def _dealt(self, state: Talk, i: int) -> tuple[Goods, Goods]:
+        """The quantities that player i was dealt, and what a piece of each is worth to it."""
+        r = len(self.market.names)
+        own = state.draws[2 * r * i : 2 * r * (i + 1)]
+        return own[:r], own[r:]
 
     def gain(self, state: Talk, i: int) -> int:
         """By how much the goods of player i have gained in value, at its own values."""
-        first, values = state.draws[10 * i : 10 * i + 5], state.draws[10 * i + 5 : 10 * i + 10]
+        first, values = self._dealt(state, i)
         return sum(
             value * (now - then) for value, now, then in zip(values, state.held[i], first, strict=True)
         )
 
     # --------------------------------------------------------------------------------- seats
+    def rules(self, seat: Seat) -> str:
+        just = "just " if self.lapse == "silence" else ""
+        tokens = (
+            f"[Offer: {self.sample_offer}] offers what stands before the arrow for what stands after it.",
+            f"[Accept] takes the offer that the other player has {just}made to you.",
+            LAPSE[self.lapse],
+            *(["You may accept your own offer, by which nothing changes hands."] if self.self_accept else []),
+        )
+        intro = (
+            f"{self.goods} They take turns; a turn is one message. Say what you like, and use these tokens."
+        )
+        outcome = (
+            "When the turns are used up, the player whose goods have gained more in value, each at its own "
+            "values, wins 1 and the other loses 1; equal gains are a draw. You cannot offer what you do not "
+            f"have, accept what you cannot pay for, or accept when no offer is made to you. {self._broken()}"
+        )
+        return "\n".join([intro, "", *tokens, "", outcome])
+
+    def _broken(self) -> str:
+        """What breaking the rules leads to."""
+        loses = "loses the game"
+        if self.fault != (-1.0, 1.0):
+            loses = f"ends the game: you earn {self.fault[0]:g} by it, the other {self.fault[1]:g}"
+        if not self.allowance:
+            return f"A message that breaks the rules {loses}."
+        last = "the next one" if self.allowance == 1 else f"number {self.allowance + 1}"
+        return (
+            "A message that breaks the rules takes no turn and is answered with the reason; "
+            f"{last} in a row {loses}."
+        )
+
     def options(self, state: Talk, seat: Seat) -> Options:
         if not self.menu:
             return Text(2000)
-        held = state.held[self.seats.index(seat)] or (0,) * 5
+        i = self.seats.index(seat)
+        held = state.held[i] or (0,) * len(self.market.names)
         pending = state.pending
-        accept = pending is not None and not _lacks(held, pending.wants)
-        offers = [not _lacks(held, offer.gives) for offer in self.offers]
-        return Choice(self.names, np.array([accept, pending is not None, True, *offers]))
+        mine = pending is not None and state.maker == i
+        denies = pending is not None and not mine
+        accepts = denies or (mine and self.self_accept)
+        payable = pending is not None and not lacks(held, pending.wants)
+        offers = [not lacks(held, offer.gives) for offer in self.offers]
+        return Choice(self.names, np.array([accepts and payable, denies, True, *offers]))
 
     def interface(self, seat: Seat) -> Interface:
         if seat not in self.seats:
@@ -221,8 +275,8 @@ class SimpleNegotiation(Game[Talk]):
     def _prose(self, state: Talk, i: int) -> str:
         if not state.held[i]:
             return f"You are player_{i}. The goods are not dealt yet."
-        values = state.draws[10 * i + 5 : 10 * i + 10]
-        goods = zip(RESOURCES, state.held[i], values, strict=True)
+        values = self._dealt(state, i)[1]
+        goods = zip(self.market.names, state.held[i], values, strict=True)
         lines = [
             f"You are player_{i}. You have: {', '.join(f'{n} {name} (worth {v} each)' for name, n, v in goods)}.",
             f"Your goods have gained {self.gain(state, i)} in value.",
@@ -236,30 +290,30 @@ class SimpleNegotiation(Game[Talk]):
         how = (
             ""
             if self.menu
-            else "\nAnswer with a message. Tokens: [Offer: 3 Wood -> 2 Ore], [Accept], [Deny]."
+            else f"\nAnswer with a message. Tokens: [Offer: {self.market.example}], [Accept], [Deny]."
         )
-        offer = f"player_{1 - i} offers you {state.pending}. " if state.pending else ""
+        offer = self._standing(state, i)
         return "\n".join([*lines, f"{offer}It is your turn. Turns left: {left}.{how}"])
 
+    def _standing(self, state: Talk, i: int) -> str:
+        """The offer that stands, as player i is told of it."""
+        if state.pending is None:
+            return ""
+        who = "Your offer stands:" if state.maker == i else f"player_{1 - i} offers you"
+        return f"{who} {self.market.write(state.pending)}. "
+
     def _features(self, state: Talk, i: int) -> NDArray[np.float32]:
-        """Which player (2); own quantities and values, and quantities at first, all over 40 (15); then the moves so
+        """Which player (2); own quantities and values, and quantities at first, all over 40 (3R); then the moves so
         far, one of A each, at most max_turns of them: a menu holds no move that breaks the rules.
         """
-        out = np.zeros(17 + self.max_turns * len(self.names), np.float32)
+        begin = 2 + 3 * len(self.market.names)
+        out = np.zeros(begin + self.max_turns * len(self.names), np.float32)
         out[i] = 1
         if state.held[i]:
-            out[2:17] = (
-                np.array(
-                    [
-                        *state.held[i],
-                        *state.draws[10 * i + 5 : 10 * i + 10],
-                        *state.draws[10 * i : 10 * i + 5],
-                    ]
-                )
-                / 40
-            )
+            first, values = self._dealt(state, i)
+            out[2:begin] = np.array([*state.held[i], *values, *first]) / 40
         for turn, move in enumerate(state.moves):
-            out[17 + turn * len(self.names) + move] = 1
+            out[begin + turn * len(self.names) + move] = 1
         return out
 
     def sample(self, state: Talk, seat: Seat, rng: np.random.Generator) -> Move:
@@ -269,55 +323,17 @@ class SimpleNegotiation(Game[Talk]):
         held = state.held[self.seats.index(seat)]
         words = ["Let us trade.", "What do you need?", "I can do better.", "No, thank you."]
         said = [str(rng.choice(words))] if rng.random() < 0.3 else []
-        if state.pending is not None:
-            payable = not _lacks(held, state.pending.wants)
+        if state.pending is not None and state.maker != self.seats.index(seat):
+            payable = not lacks(held, state.pending.wants)
             said.append("[Accept]" if payable and rng.random() < 0.5 else "[Deny]")
         owned = np.flatnonzero(np.array(held) > 0)
         if len(owned) and (not said or said[-1] == "[Deny]"):
             gives = int(rng.choice(owned))
-            wants = int(rng.choice([r for r in range(5) if r != gives]))
+            wants = int(rng.choice([r for r in range(len(held)) if r != gives]))
             count = int(rng.integers(1, min(4, held[gives] + 1)))
-            offer = Offer(_one(gives, count), _one(wants, int(rng.integers(1, 4))))
-            said.append(f"[Offer: {offer}]")
+            offer = Offer(self.market.one(gives, count), self.market.one(wants, int(rng.integers(1, 4))))
+            said.append(f"[Offer: {self.market.write(offer)}]")
         return " ".join(said) or words[0]
-
-
-# -------------------------------------------------------------------------------------- messages
-def read_message(message: str) -> tuple[bool, bool, Offer | None]:
-    """Whether a message accepts, whether it denies, and the offer in it.
-
-    Raises:
-        Unusable: it accepts and denies, holds two offers, or one that cannot be read.
-
-    >>> read_message("Fine. [accept] [Offer: 2 woods and 1 Sheep -> 3 Ore]")
-    (True, False, Offer(gives=(0, 2, 1, 0, 0), wants=(0, 0, 0, 0, 3)))
-    """
-    tokens = [" ".join(token.split()) for token in _TOKEN.findall(message)]
-    accepts, denies = (any(token.lower() == word for token in tokens) for word in ("accept", "deny"))
-    offers = [token for token in tokens if token.lower().startswith("offer")]
-    if accepts and denies:
-        raise Unusable("the message both accepts and denies")
-    if len(offers) > 1:
-        raise Unusable("the message holds two offers")
-    return accepts, denies, _read_offer(offers[0]) if offers else None
-
-
-def _read_offer(token: str) -> Offer:
-    parts = _OFFER.fullmatch(token)
-    if parts is None:
-        raise Unusable(f"[{token}] is no offer; write one like [Offer: 3 Wood -> 2 Ore]")
-    return Offer(_read_goods(parts[1]), _read_goods(parts[2]))
-
-
-def _read_goods(text: str) -> Goods:
-    """Quantities by resource, from a list such as "3 Sheep, 2 Ore and 1 wood"."""
-    goods = [0] * len(RESOURCES)
-    for piece in _AND.split(text.strip()):
-        item = _ITEM.fullmatch(piece)
-        if item is None or item[2].lower() not in PLURALS or int(item[1]) == 0:
-            raise Unusable(f"{piece!r} is no quantity of {', '.join(RESOURCES)}")
-        goods[PLURALS[item[2].lower()]] += int(item[1])
-    return tuple(goods)
 
 
 def _line(entry: tuple[int, str, str, str], reader: int) -> str:
@@ -325,15 +341,3 @@ def _line(entry: tuple[int, str, str, str], reader: int) -> str:
     who, message, came, fault = entry
     told = f"{came[:-1]}: {fault}." if fault and who == reader else came
     return f"player_{who}: {' '.join(message.split())}" + (f"\n{told}" if told else "")
-
-
-def _one(resource: int, count: int = 1) -> Goods:
-    return tuple(count * (i == resource) for i in range(len(RESOURCES)))
-
-
-def _lacks(held: Goods, needed: Goods) -> bool:
-    return any(n > h for h, n in zip(held, needed, strict=True))
-
-
-def _listed(goods: Goods) -> str:
-    return ", ".join(f"{n} {name}" for n, name in zip(goods, RESOURCES, strict=True) if n)

@@ -30,6 +30,8 @@ GAMES = {  # by the name of the file, which may say more than the game's
     "sneaky_critic": {},
     "sneaky_critic-menu": {"menu": True},
     "spiral_kuhn_poker": {"rounds": 2},
+    "spiral_negotiation": {},
+    "spiral_negotiation-menu": {"menu": True},
     "tic_tac_toe": {},
     "tic_tac_toe-textarena": {"text": "textarena"},
 }

@@ -38,7 +38,7 @@ def _marked(name: str) -> Any:
 GAMES = [_marked(name) for name in ludus.games()]
 MENUS = [
     pytest.param(name, marks=pytest.mark.bwrap) if name == "code_as_task" else name
-    for name in ("code_as_task", "propose_solve", "simple_negotiation", "sneaky_critic")
+    for name in ("code_as_task", "propose_solve", "simple_negotiation", "sneaky_critic", "spiral_negotiation")
 ]
 TOGETHER = ["iterated_prisoners_dilemma", "matching_pennies", "rock_paper_scissors"]
 

@@ -5,7 +5,10 @@ import pytest
 
 import ludus
 from ludus.core.game import CHANCE, Choice
-from ludus.envs.language.simple_negotiation import BASE, Offer, Unusable, read_message
+from ludus.envs.language.simple_negotiation import BASE, SimpleNegotiation
+from ludus.envs.language.trade import Offer, Unusable
+
+read_message = SimpleNegotiation.market.read
 
 DEAL = (10, 10, 10, 10, 10, 5, 10, 15, 25, 40)  # quantities, then values, of each player
 
