@@ -173,11 +173,11 @@ class LanguageModel:
         return self.model.decode(tuple(ids))
 
     def replies(self, request: Request) -> tuple[Ids, ...] | None:
-        """The token ids of every legal reply, end token included, in order; None where they are open.
+        """The token ids of every legal reply, end token included, in order.
 
-        Of a move that may be written in several ways, the one without scratch.
+        None where they are open: free text, and moves that scratch may stand before.
         """
-        if not isinstance(request.options, Choice):
+        if not isinstance(request.options, Choice) or self.prompter.scratch_most:
             return None
         options = request.options
         return self._kept(
@@ -230,7 +230,8 @@ class LanguageModel:
     def masses(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:
         """The probability (A,) that the model replies with each legal move, its end token included.
 
-        What is missing from one is the probability of everything else it may say.
+        A move that may be written in several ways (`Prompter.spellings`) has the probability of all of
+        them. What is missing from one is the probability of everything else that the model may say.
 
         Raises:
             TypeError: the replies are open.
@@ -244,15 +245,15 @@ class LanguageModel:
     def _masses(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:
         every: list[tuple[Ids, Ids]] = []
         for request in requests:
-            replies = self.replies(request)
-            if replies is None:
+            if not isinstance(request.options, Choice):
                 raise TypeError(
                     f"{request.game}: {request.seat} has free replies, which have no probabilities here"
                 )
-            every += [(self.prompt(request), reply) for reply in replies]
+            every += [(self.prompt(request), reply) for reply in self.allowed(request)]
         total, place = self._totals(every)
         total = total.double().exp().cpu()
-        mass, at = total.numpy()[[place[pair] for pair in every]], 0
+        ways = self.prompter.scratch_most + 1
+        mass, at = total.numpy()[[place[pair] for pair in every]].reshape(-1, ways).sum(1), 0
         out = []
         for request in requests:
             legal = request.options.legal  # type: ignore[union-attr]
