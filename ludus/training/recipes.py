@@ -71,7 +71,116 @@ MAGNET_LM: Table = {
 }  # fmt: skip
 """A role baseline, entropy over the legal replies and a moving magnet, for language models that choose."""
 
+# ------------------------------------------------------- as public trainers of language models have them
+_LM: Table = {"name": "adamw", "rate": 1e-6, "clip": 1.0}
+
+PPO_VERL: Table = {
+    "estimator": {"name": "token_gae", "discount": 1.0, "trace": 1.0, "whiten": True},
+    "shaping": [{"name": "kl", "coefficient": 0.001}],
+    "objective": {
+        "loss": {"name": "clip", "low": 0.2, "high": 0.2, "dual": 3.0}, "aggregation": {"name": "token_mean"},
+        "value": 1.0, "value_clip": 0.5, "entropy_over": "tokens",
+    },
+    "optimiser": _LM, "reference": "init",
+}  # fmt: skip
+"""PPO of verl; there the value model is another network with an optimiser of its own."""
+
+PPO_TRL: Table = {
+    "estimator": {"name": "token_gae", "discount": 1.0, "trace": 0.95},
+    "shaping": [{"name": "kl", "coefficient": 0.05}, {"name": "missing_end", "penalty": 1.0}],
+    "objective": {
+        "loss": {"name": "clip", "low": 0.2, "high": 0.2}, "aggregation": {"name": "token_mean"},
+        "value": 0.1, "value_clip": 0.2, "entropy_over": "tokens",
+    },
+    "optimiser": {**_LM, "rate": 3e-6}, "epochs": 4, "reference": "init",
+}  # fmt: skip
+"""PPO of TRL."""
+
+GRPO_CLASSIC: Table = {
+    "estimator": {"name": "group_mean", "scale": True, "eps": 1e-4},
+    "objective": {
+        "loss": {"name": "clip", "low": 0.2, "high": 0.2}, "aggregation": {"name": "decision_token_mean"},
+        "divergence": 0.001, "divergence_by": "k3", "entropy_over": "tokens",
+    },
+    "optimiser": _LM, "reference": "init",
+}  # fmt: skip
+"""GRPO of DeepSeek-R1 (arXiv:2501.12948) and verl; the paper that named it has a divergence of 0.04."""
+
+GSPO: Table = {
+    "estimator": {"name": "group_mean", "scale": True, "eps": 1e-4},
+    "objective": {
+        "loss": {"name": "gspo", "low": 3e-4, "high": 4e-4}, "aggregation": {"name": "decision_token_mean"},
+        "entropy_over": "tokens",
+    },
+    "optimiser": _LM,
+}  # fmt: skip
+"""Zheng et al. 2025, arXiv:2507.18071."""
+
+CISPO: Table = {
+    "estimator": {"name": "group_mean", "scale": True, "std": "batch", "eps": 1e-4},
+    "objective": {
+        "loss": {"name": "cispo", "most": 5.0}, "aggregation": {"name": "token_mean"}, "entropy_over": "tokens",
+    },
+    "optimiser": _LM,
+}  # fmt: skip
+"""As ScaleRL has it: Khatri et al. 2025, arXiv:2510.13786, with the loss of arXiv:2506.13585."""
+
+RLOO_TRL: Table = {
+    "estimator": {"name": "leave_one_out"},
+    "shaping": [{"name": "kl", "coefficient": 0.05}],
+    "objective": {
+        "loss": {"name": "rloo_sequence", "low": 0.2, "high": 0.2}, "aggregation": {"name": "decision_token_sum"},
+        "entropy_over": "tokens",
+    },
+    "optimiser": _LM, "reference": "init",
+}  # fmt: skip
+"""Ahmadian et al. 2024, arXiv:2402.14740, as TRL has it: one ratio for each reply, the divergence in the reward."""
+
+REINFORCE_PP: Table = {
+    "estimator": {"name": "reinforce_pp", "discount": 1.0},
+    "shaping": [{"name": "kl", "coefficient": 0.01}],
+    "objective": {
+        "loss": {"name": "clip", "low": 0.2, "high": 0.2}, "aggregation": {"name": "token_mean"},
+        "entropy_over": "tokens",
+    },
+    "optimiser": _LM, "reference": "init",
+}  # fmt: skip
+"""Hu et al. 2025, arXiv:2501.03262. Needs no groups."""
+
+RAE_SELFPLAY: Table = {
+    "estimator": {"name": "role_baseline", "decay": 0.95},
+    "objective": {
+        "loss": {"name": "clip", "low": 0.2, "high": 0.2}, "aggregation": {"name": "constant", "length": 4096},
+        "entropy_over": "tokens",
+    },
+    "optimiser": {**_LM, "betas": [0.9, 0.95]},
+    "selector": {"keep": {"name": "with_credit"}}, "epochs": 2,
+}  # fmt: skip
+"""SPIRAL (Liu et al. 2025, arXiv:2506.24119) at its full length of replies; `length` is the token limit."""
+
+ICEPOP: Table = {
+    "estimator": {"name": "group_mean", "scale": True, "eps": 1e-4},
+    "objective": {
+        "loss": {"name": "clip", "low": 0.2, "high": 0.2}, "aggregation": {"name": "token_mean"},
+        "correction": [{"name": "icepop", "least": 0.5, "most": 5.0}], "entropy_over": "tokens",
+    },
+    "optimiser": _LM,
+}  # fmt: skip
+"""GRPO without the tokens on which engine and policy disagree (arXiv:2510.18855)."""
+
+PRIME_DPPO: Table = {
+    "estimator": {"name": "group_mean", "scale": False},
+    "objective": {
+        "loss": {"name": "dppo", "low": 0.2, "high": 0.2, "penalty": 1e-3}, "aggregation": {"name": "token_mean"},
+        "entropy_over": "tokens",
+    },
+    "optimiser": _LM,
+}  # fmt: skip
+"""The default of prime-rl."""
+
 PRESETS: dict[str, Table] = {
     "ppo": PPO, "magnet": MAGNET, "grpo": GRPO, "dr_grpo": DR_GRPO, "dapo": DAPO, "spiral": SPIRAL,
-    "magnet_lm": MAGNET_LM,
+    "magnet_lm": MAGNET_LM, "ppo_verl": PPO_VERL, "ppo_trl": PPO_TRL, "grpo_classic": GRPO_CLASSIC, "gspo": GSPO,
+    "cispo": CISPO, "rloo_trl": RLOO_TRL, "reinforce++": REINFORCE_PP, "rae_selfplay": RAE_SELFPLAY, "icepop": ICEPOP,
+    "prime_dppo": PRIME_DPPO,
 }  # fmt: skip

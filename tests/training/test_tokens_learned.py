@@ -13,7 +13,10 @@ from ludus.agents.network import fresh
 from ludus.core.errors import ConfigError
 from ludus.core.ledger import Ledger
 from ludus.training.batch import micro_batches, rescored
+from ludus.training.configuration import parse, tables
 from ludus.training.learner import Learner
+from ludus.training.recipes import PRESETS
+from ludus.training.run import _check_learner
 from ludus.training.settings import LearnerConfig, Named, Objective, Optimiser
 
 TOKENS = Objective(Named("plain"), entropy_over="tokens")
@@ -351,3 +354,26 @@ def test_rates_rise_and_fall():
 def test_shaping_by_the_reference_needs_one():
     with pytest.raises(ConfigError, match="reference"):
         learner(shaping=(Named("kl", {"coefficient": 0.1}),))
+
+
+# ------------------------------------------------------------------------------------ presets
+OF_TOKENS = sorted({*PRESETS} - {"ppo", "magnet", "magnet_lm"})  # those are for legal moves
+
+
+@pytest.mark.parametrize("name", OF_TOKENS)
+def test_every_preset_learns(name):
+    table = {"policy": "main", "preset": name}
+    run = parse(
+        {
+            "game": {"name": "kuhn_poker"}, "policies": {"main": "network"}, "lineup": {"player": "main"},
+            "phases": [{"steps": 1}], "learners": [table],
+        }
+    )  # fmt: skip
+    (config,) = run.learners
+    _check_learner(config, arrays=False)
+    assert parse(tables(run)) == run
+    fast = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, rate=0.05))
+    one = learner(config=fast)
+    log = one.learn(one.prepare(talk(one.policy, groups=6)), step=1)
+    assert np.isfinite(list(log.values())).all()
+    assert log["losses/gradient_norm"] > 0
