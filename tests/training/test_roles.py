@@ -54,11 +54,11 @@ def earned(episodes: list[Episode], role: str) -> np.ndarray:
 @pytest.mark.parametrize(("game", "params", "role", "steps"), ROLES, ids=[row[2] for row in ROLES])
 def test_a_role_learns_against_uniform_partners(game, params, role, steps, seed, tmp_path) -> None:
     run = trained(game, params, role, steps, seed, tmp_path)
-    lineup = {**{role_of(s): "uniform" for s in run.game.players}}
+    lineup = {**{role_of(s): "uniform" for s in run.games[0].players}}
     deals = range(10_000, 10_256)  # none of them met in training
     start = make_agent("network", path=run.folder / "policies" / "main@init")
-    before = earned(list(play(run.game, {**lineup, role: start}, deals)), role)
-    after = earned(list(play(run.game, {**lineup, role: run.policies["main"]}, deals)), role)
+    before = earned(list(play(run.games[0], {**lineup, role: start}, deals)), role)
+    after = earned(list(play(run.games[0], {**lineup, role: run.policies["main"]}, deals)), role)
     gain = after - before  # paired by deal
     error = gain.std(ddof=1) / np.sqrt(len(gain))
     print(
