@@ -1,20 +1,16 @@
-"""A causal language model in this process: loading, tokenising, scoring with gradients.
+"""A causal language model in this process: loading, tokenising, adapters, a value head.
 
-It is sampled by `continuous.py`.
-
-Shape letters: U distinct prompts, P tokens of the longest prompt, W continuations, T tokens of the
-longest continuation, V vocabulary.
+It is sampled by `continuous.py` and scored by `scoring.py`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from ludus.agents.language.engine import Ids
 from ludus.agents.language.tokens import Chat
@@ -22,41 +18,56 @@ from ludus.core.errors import ConfigError, MissingExtra, UnknownName
 
 try:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
-    from transformers.utils import logging as transformers_logging
+    from safetensors.torch import load_file, save_file
+    from torch.utils.checkpoint import checkpoint
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    from ludus.agents.language import scoring
+    from ludus.agents.language.adapters import FIRST, Adapters, Lora, find_base, is_adapter
+    from ludus.agents.language.loading import (
+        listed,
+        logit_settings,
+        precision,
+        quietly,
+        read_model,
+        read_tokenizer,
+        refuse_missing,
+        refuse_packing,
+    )
+    from ludus.agents.language.packing import ATTENTION, Layout, Tree
+    from ludus.agents.language.scoring import Continued
 except ImportError as absent:
     raise MissingExtra("a local language model", "llm") from absent
 
-
-class Continued(NamedTuple):
-    """Scores of continuations; torch tensors, attached to the graph.
-
-    Attributes:
-        logprobs: (W, T) of each token; zero at padding.
-        entropy: (W, T) of the distribution each token would be drawn from; zero at padding.
-    """
-
-    logprobs: torch.Tensor
-    entropy: torch.Tensor
+VALUE_HEAD = "value_head.safetensors"  # the file beside the model
 
 
 class CausalModel:
     """A Hugging Face causal model and its tokenizer.
 
     Args:
-        path: a folder, or a name on the hub.
+        path: a folder, or a name on the hub; or the folder of an adapter.
         device: where it computes, as torch writes it.
         dtype: of the weights: "float32", "bfloat16", "auto" (as they were saved).
         temperature: divides the logits in scoring; 0 (the likeliest token) is scored as 1.
-        chat_template: a template, or a file that holds one; by default the tokenizer's own.
+        autocast: compute in this type over weights of another: "bfloat16" over float32 weights.
+        packing: score without padding, every shared token once; False for models that cannot.
+        checkpoint: keep one hidden state a layer for the gradient, and compute the rest again.
+        value_head: a linear layer on the last hidden state says what the seat will earn.
+        lora: let an adapter learn, and not the model: settings of `Lora`, all of which have defaults.
+        base: where an adapter's base model is now.
+        chat_template: a Jinja template, or the file it is in; by default the tokenizer's own.
         completion: write plain text to be continued in place of chats.
 
     Attributes:
         chat: writes messages as tokens.
+        adapter: the name of the adapter that learns and is scored; "" for the model's own weights.
+        value_head: says what a seat will earn, from hidden states; None without one.
 
     Raises:
         UnknownName: there is no such folder; names its neighbours.
-        ConfigError: the path holds no model, or a tokenizer without chat template or end token.
+        ConfigError: the path holds no model, or a tokenizer without chat template or end token; it cannot
+            be packed; an adapter is another model's.
     """
 
     def __init__(
@@ -66,86 +77,199 @@ class CausalModel:
         device: str = "cpu",
         dtype: str = "auto",
         temperature: float = 1.0,
+        autocast: str = "",
+        packing: bool = True,
+        checkpoint: bool = False,
+        value_head: bool = False,
+        lora: Mapping[str, Any] | None = None,
+        base: str | None = None,
         chat_template: str | Path = "",
         completion: bool = False,
     ) -> None:
-        self.path, self.temperature, self.adapter = str(path), temperature or 1.0, ""
-        self.device = torch.device(device)
-        _refuse_missing(Path(path))
-        try:
-            with quietly():
-                self.tokenizer: Any = AutoTokenizer.from_pretrained(self.path)
-                self.model: Any = AutoModelForCausalLM.from_pretrained(self.path, dtype=dtype)
-        except (OSError, ValueError) as fault:
-            raise ConfigError(f"{path} holds no causal model that transformers can load: {fault}") from fault
+        self.path, self.temperature = str(path), temperature or 1.0
+        self.device, self.packing = torch.device(device), packing
+        self._cast = precision(autocast)
+        refuse_missing(Path(path))
+        adapted = is_adapter(path)
+        if adapted and lora is not None:
+            raise ConfigError(f"{path} is an adapter already, with settings of its own: leave out lora")
+        whole = find_base(path, base) if adapted else self.path
+        self.model = read_model(whole, dtype)
+        own = not adapted or (Path(path) / "tokenizer_config.json").is_file()
+        self.tokenizer = read_tokenizer(self.path if own else whole)
         self.chat = Chat(self.tokenizer, self.path, template=chat_template, completion=completion)
-        torch.nn.Module.to(self.model, self.device)
-        self.model.eval()  # no dropout: the distribution that samples is the one scored
         self.end = self.chat.end
-        self.stops = {
-            self.end,
-            self.tokenizer.eos_token_id,
-            *_listed(self.model.generation_config.eos_token_id),
-        }
+        eos = listed(self.model.generation_config.eos_token_id)
+        self.stops = {self.end, self.tokenizer.eos_token_id, *eos}
+        self._prepare(checkpoint=checkpoint)
+        self._adapters: Adapters | None = None
+        self.adapter = ""
+        if adapted or lora is not None:
+            self._adapters = Adapters(self.model, whole, Path(path) if adapted else Lora.of(lora or {}))
+            self.adapter = FIRST
+            for block in self._blocks:
+                block._gradient_checkpointing_func = self.checkpointed  # noqa: SLF001
+        self.value_head = _value_head(self, Path(path), wanted=value_head)
+        torch.nn.Module.to(self.model, self.device)
+
+    def _prepare(self, *, checkpoint: bool) -> None:
+        """Set up packing, checkpoints and the head."""
+        config = self.model.config.get_text_config()
+        self.vocabulary = int(config.vocab_size)
+        self._scale, self._cap = logit_settings(config)
+        if self.packing:
+            refuse_packing(self.model, config, self.path)
+            self.model.set_attn_implementation(ATTENTION)
+        self._blocks: list[Any] = []
+        if checkpoint:
+            self._blocks = _blocks(self.model)
+            if not self._blocks:
+                raise ConfigError(f"{self.path} cannot compute layers again: checkpoint = false")
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
 
     # -------------------------------------------------------------------------------- scoring
     def score(self, prompts: Sequence[Ids], continuations: Sequence[tuple[int, Ids]]) -> Continued:
-        """Log-probabilities and entropies of continuations (prompt index, tokens), with gradients.
+        """Score continuations (prompt index, tokens) with gradients; see `scoring.score`."""
+        with self.using(self.adapter), self._computing():
+            return scoring.score(self, prompts, continuations)
 
-        Each prompt is read once; its keys and values are shared by all of its continuations.
+    def values(self, prompts: Sequence[Ids]) -> torch.Tensor:
+        """What the value head says (W,) at the end of prompts; zeros without one."""
+        if self.value_head is None:
+            return torch.zeros(len(prompts), device=self.device)
+        with self.using(self.adapter), self._computing():
+            return scoring.values(self, prompts)
+
+    def packed(self, found: Tree, layout: Layout) -> torch.Tensor:
+        """Hidden states (S, width) of a stream of distinct tokens.
+
+        Raises:
+            ConfigError: some layers do not look at other tokens by the layout.
         """
-        last, cache, mask = self._read(prompts)
-        which = torch.tensor([index for index, _ in continuations], device=self.device)
-        ids, present = self._padded([tokens for _, tokens in continuations], left=False)  # (W, T)
-        logits = last.index_select(0, which)[:, None]
-        if ids.shape[1] > 1:
-            self._select(cache, which)
-            seen = torch.cat([mask.index_select(0, which), present[:, :-1]], 1)
-            logits = torch.cat([logits, self._forward(cache, ids[:, :-1], seen)], 1)
-        logp = torch.log_softmax(logits.float() / self.temperature, -1)  # (W, T, V)
-        chosen = logp.gather(-1, ids[..., None])[..., 0]
-        entropy = -(logp.exp() * logp).sum(-1)
-        return Continued(
-            chosen.where(present, chosen.new_zeros(())), entropy.where(present, entropy.new_zeros(()))
-        )
+        ids, at = (torch.from_numpy(x).to(self.device)[None] for x in (found.ids, found.depth))
+        # A mask of four dimensions is handed on as it is: nobody builds one of S by S.
+        blank = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
+        try:
+            out = self.model.base_model(
+                input_ids=ids, position_ids=at, attention_mask=blank, use_cache=False, layout=layout
+            ).last_hidden_state
+        except (NotImplementedError, TypeError) as fault:
+            raise ConfigError(
+                f"{self.path} cannot be scored without padding ({fault}): packing = false"
+            ) from fault
+        expected = self.model.config.get_text_config().num_hidden_layers
+        if layout.calls != expected:
+            raise ConfigError(
+                f"{layout.calls} of {expected} layers of {self.path} can be scored without padding: packing = false"
+            )
+        hidden: torch.Tensor = out[0]
+        return hidden
 
-    # ------------------------------------------------------------------------- the model itself
-    def _read(self, prompts: Sequence[Ids]) -> tuple[torch.Tensor, DynamicCache, torch.Tensor]:
-        """Logits (U, V) after each prompt, the keys and values of it, and the mask (U, P) of its tokens."""
-        cache = DynamicCache(config=self.model.config)
-        ids, mask = self._padded(prompts, left=True)
-        return self._forward(cache, ids, mask, keep=1)[:, -1], cache, mask
-
-    @staticmethod
-    def _select(cache: DynamicCache, rows: torch.Tensor) -> None:
-        """Keep, drop or repeat rows of a cache. It uses index_select, whose gradient adds up in a fixed order."""
-        cache.reorder_cache(rows)  # type: ignore[arg-type]
-
-    def _forward(
-        self, cache: DynamicCache, ids: torch.Tensor, mask: torch.Tensor, keep: int = 0
-    ) -> torch.Tensor:
-        """Logits of `ids` after what the cache holds; positions count real tokens only."""
-        positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        out: torch.Tensor = self.model(
-            input_ids=ids, attention_mask=mask.long(), position_ids=positions, past_key_values=cache,
-            use_cache=True, logits_to_keep=keep,
-        ).logits  # fmt: skip
+    def states(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Hidden states (N, L, width) of padded sequences (N, L)."""
+        out: torch.Tensor = self.model.base_model(
+            input_ids=ids, attention_mask=mask.long(), use_cache=False
+        ).last_hidden_state
         return out
 
-    def _padded(self, rows: Sequence[Ids], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids of equal width, int64, and a mask, bool, of where they are."""
-        width = max(len(row) for row in rows)
-        ids, mask = np.zeros((len(rows), width), np.int64), np.zeros((len(rows), width), np.bool_)
-        for index, row in enumerate(rows):
-            place = slice(width - len(row), None) if left else slice(len(row))
-            ids[index, place], mask[index, place] = row, True
-        return torch.as_tensor(ids, device=self.device), torch.as_tensor(mask, device=self.device)
+    def worth(self, hidden: torch.Tensor) -> torch.Tensor:
+        """What the value head makes (U,) of hidden states (U, width)."""
+        assert self.value_head is not None
+        with torch.autocast(self.device.type, enabled=False):
+            out: torch.Tensor = self.value_head(hidden.float())[:, 0]
+        return out
+
+    def checkpointed(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function, keep what it was given instead of what it computed, and call it again for the gradient."""
+        adapters, name = self._adapters, self._adapters.current if self._adapters else ""
+
+        def again() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+            # By then another adapter may be in use, or none.
+            return nullcontext(), nullcontext() if adapters is None else adapters.using(name)
+
+        return checkpoint(function, *args, use_reentrant=False, context_fn=again)
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Keep checkpoints if they were asked for, and gradients are."""
+        for block in self._blocks:  # only they: no dropout
+            block.training = torch.is_grad_enabled()
+        try:
+            yield
+        finally:
+            for block in self._blocks:
+                block.training = False
+
+    # -------------------------------------------------------------------------------- weights
+    def weights(self) -> dict[str, torch.Tensor]:
+        """What learns, or would be lost, by name: the model's weights, or its adapter's; the value head's."""
+        if self._adapters is not None:
+            held: dict[str, torch.Tensor] = {**self._adapters.weights(self.adapter)}
+        else:
+            every = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+            kept = set(self.model.state_dict())
+            held = {name: tensor for name, tensor in every.items() if name in kept}  # tied ones once
+        if self.value_head is not None:
+            held |= {f"value_head.{name}": weight for name, weight in self.value_head.named_parameters()}
+        return held
+
+    def parameters(self) -> list[torch.Tensor]:
+        """The weights that learn, always in the same order."""
+        return [weight for weight in self.weights().values() if weight.requires_grad]
+
+    def load(self, weights: Mapping[str, torch.Tensor], adapter: str = "") -> None:
+        """Copy weights in; a new adapter's name adds one.
+
+        Raises:
+            ValueError: names or shapes differ.
+        """
+        if self._adapters is not None and adapter not in ("", *self.adapters):
+            self._adapters.copy(self.adapter, adapter)
+        own = self.weights()
+        if self._adapters is not None and adapter:
+            own = {**self._adapters.weights(adapter)}
+        if set(own) != set(weights):
+            differ = sorted(set(own) ^ set(weights))
+            raise ValueError(f"{self.path}: the weights to load have other names: {', '.join(differ[:8])}")
+        for name, tensor in own.items():
+            if tensor.shape != weights[name].shape:
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not {tuple(weights[name].shape)}")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(weights[name])
+
+    def twin(self, name: str) -> CausalModel:
+        """The same model with weights of its own; of an adapter, a copy of that alone on the same base."""
+        other = copy.copy(self)
+        other.value_head = copy.deepcopy(self.value_head)
+        if self._adapters is None:
+            other.model = copy.deepcopy(self.model)
+            if self._blocks:
+                other._blocks = _blocks(other.model)  # noqa: SLF001
+            return other
+        other.adapter = self._adapters.copy(self.adapter, name)
+        weakref.finalize(other, self._adapters.drop, other.adapter).atexit = False
+        return other
+
+    def save(self, folder: str | Path) -> None:
+        """Write model and tokenizer in Hugging Face format; of an adapter, that alone, in peft's."""
+        with quietly():
+            if self._adapters is None:
+                self.model.save_pretrained(folder)
+            else:
+                self._adapters.save(self.adapter, folder)
+            self.tokenizer.save_pretrained(folder)
+        if self.value_head is not None:
+            save_file(
+                {n: w.detach().cpu() for n, w in self.value_head.state_dict().items()},
+                Path(folder) / VALUE_HEAD,
+            )
 
     # ------------------------------------------------------------------ for engines that sample
     @property
     def adapters(self) -> tuple[str, ...]:
         """Names of the adapters it holds."""
-        return ()
+        return () if self._adapters is None else self._adapters.names
 
     @property
     def context(self) -> int:
@@ -157,7 +281,9 @@ class CausalModel:
         """Compute with an adapter's weights; "" for the model as it is."""
         if adapter not in ("", *self.adapters):
             raise UnknownName(f"adapter of {self.path}", adapter, self.adapters)
-        yield
+        under = nullcontext() if self._adapters is None else self._adapters.using(adapter)
+        with under, torch.autocast(self.device.type, self._cast, enabled=self._cast is not None):
+            yield
 
     def hidden(self, ids: torch.Tensor, at: torch.Tensor, seen: torch.Tensor, cache: Any) -> torch.Tensor:
         """Hidden states (B, T, width) of tokens at positions `at` (B, T).
@@ -176,7 +302,9 @@ class CausalModel:
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits (..., V) of hidden states (..., width)."""
         logits: torch.Tensor = self.model.get_output_embeddings()(hidden)
-        return logits
+        if self._scale != 1:
+            logits = logits * self._scale
+        return logits if self._cap is None else self._cap * torch.tanh(logits / self._cap)
 
     def _masks(self, seen: torch.Tensor, at: torch.Tensor) -> Any:
         """The mask, and where some layers look at a window only, a mask for each kind of layer."""
@@ -205,41 +333,19 @@ class CausalModel:
         kept = ids[:-1] if ids and ids[-1] in self.stops else ids
         return str(self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-    def save(self, folder: str | Path) -> None:
-        """Write model and tokenizer in Hugging Face format."""
-        with quietly():
-            self.model.save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
 
-    def twin(self, name: str) -> CausalModel:
-        """The same model with weights of its own."""
-        other = copy.copy(self)
-        other.model = copy.deepcopy(self.model)
-        return other
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Without the progress bars that transformers draws for every file, in the midst of ours."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
+def _value_head(model: CausalModel, path: Path, *, wanted: bool) -> torch.nn.Linear | None:
+    """The head that is saved beside a model, or a new one, which says 0."""
+    saved = path / VALUE_HEAD
+    if not wanted and not saved.is_file():
+        return None
+    head = torch.nn.utils.skip_init(torch.nn.Linear, model.model.config.get_text_config().hidden_size, 1)
+    for weight in head.parameters():
+        torch.nn.init.zeros_(weight)
+    if saved.is_file():
+        head.load_state_dict(load_file(saved))
+    return head.to(model.device)
 
 
-def _refuse_missing(path: Path) -> None:
-    """Tell a folder that is not there from a name on the hub, which is at most `owner/name`."""
-    if path.exists() or (len(path.parts) <= 2 and not str(path).startswith((".", "/", "~"))):
-        return
-    beside = path.parent.iterdir() if path.parent.is_dir() else ()
-    known = [str(other) for other in beside if (other / "config.json").is_file()]
-    raise UnknownName("model folder", path, known)
-
-
-def _listed(value: int | Sequence[int] | None) -> list[int]:
-    if value is None:
-        return []
-    return [value] if isinstance(value, int) else list(value)
+def _blocks(model: Any) -> list[Any]:
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
