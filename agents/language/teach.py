@@ -2,7 +2,8 @@
 
 The lessons are what a seat is asked in games played at random, each with the replies that are legal
 there. The loss is on reply tokens only, and every legal reply of a choice counts alike, so that self-play
-from the taught model starts legal and weak: at the uniform policy, near enough.
+from the taught model starts legal and weak: at the uniform policy, near enough. Replies may begin with a
+free scratch part, whose length is drawn apart from the move.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from ludus.core.errors import ConfigError, MissingExtra, TrainingError
 from ludus.core.game import Choice, Forfeit, Game
 from ludus.core.match import Match
 from ludus.core.play import play
-from ludus.core.reading import write_move
 from ludus.core.registry import make
 
 try:
@@ -40,11 +40,33 @@ WARM_UP = 10  # steps
 
 
 class Lessons(NamedTuple):
-    """Prompts, beside each the replies that are legal there (of open ones, those seen), and how often it was asked."""
+    """What is taught.
+
+    Attributes:
+        prompts: token ids.
+        replies: beside each prompt the replies that are legal there (of open ones, those seen), every
+            one with every length of scratch in turn.
+        asked: how often each prompt was put.
+        lengths: how likely each length of scratch is: 1 at nothing, where there is none.
+    """
 
     prompts: tuple[Ids, ...]
     replies: tuple[tuple[Ids, ...], ...]
     asked: tuple[int, ...]
+    lengths: tuple[float, ...] = (1.0,)
+
+    def odds(self, prompt: int) -> NDArray[np.float64] | None:
+        """How much each reply (R,) to a prompt counts; None where all count alike."""
+        if len(set(self.lengths)) == 1:
+            return None
+        moves = len(self.replies[prompt]) // len(self.lengths)
+        return np.tile(np.array(self.lengths) / moves, moves)
+
+    def floor(self, weights: NDArray[np.float64] | None) -> float:
+        """The least mean loss, in nats: the entropy of the move and that of the scratch's length."""
+        moves = [len(replies) / len(self.lengths) for replies in self.replies]
+        length = -sum(share * np.log(share) for share in self.lengths if share)
+        return float(np.average(np.log(moves), weights=weights) + length)
 
 
 class Taught(NamedTuple):
@@ -53,8 +75,8 @@ class Taught(NamedTuple):
     Attributes:
         lessons: distinct prompts.
         loss: mean loss of a reply, in nats, over the last tenth of the steps.
-        floor: the least loss there can be: the mean logarithm of how many replies are legal (of open
-            ones, how many were seen).
+        floor: the least loss there can be: the mean logarithm of how many moves are legal (of open
+            replies, how many were seen), and the entropy of the scratch's length.
     """
 
     lessons: int
@@ -67,7 +89,7 @@ class _Asked:
 
     def __init__(self) -> None:
         self.times = 0
-        self.replies: dict[str, None] = {}
+        self.replies: dict[tuple[str, ...], None] = {}  # each a move, in all its spellings
 
 
 class _Scribe(Uniform):
@@ -91,7 +113,7 @@ class _Scribe(Uniform):
             mark = tuple((message["role"], message["content"]) for message in messages)
             asked = self.found.setdefault(mark, _Asked())
             asked.times += 1
-            asked.replies.update(dict.fromkeys(write_move(move, options) for move in moves))
+            asked.replies.update(dict.fromkeys(self.prompter.spellings(move, options) for move in moves))
         return decisions
 
 
@@ -109,30 +131,68 @@ def _listened(
 
 
 def lessons(
-    model: CausalModel, prompter: Prompter, games: Sequence[str | Game[Any]], episodes: int, seed: int
+    model: CausalModel,
+    prompter: Prompter,
+    games: Sequence[str | Game[Any]],
+    episodes: int,
+    seed: int,
+    lengths: Sequence[float] = (),
 ) -> Lessons:
-    """What is asked, and may be replied, in `episodes` random games of each of `games`."""
+    """What is asked, and may be replied, in `episodes` random games of each of `games`.
+
+    Raises:
+        ConfigError: `lengths` are not the odds of `prompter.scratch_most + 1` lengths.
+    """
     prompts: list[Ids] = []
     replies: list[tuple[Ids, ...]] = []
     times: list[int] = []
+    known: dict[str, Ids] = {}  # the same few replies are legal nearly everywhere
     for mark, asked in _listened(prompter, games, episodes, seed).items():
         prompts.append(model.encode([{"role": role, "content": content} for role, content in mark]))
-        replies.append(tuple(model.encode_reply(reply) for reply in asked.replies))
+        ways = [way for spellings in asked.replies for way in spellings]
+        known.update((way, model.encode_reply(way)) for way in ways if way not in known)
+        replies.append(tuple(known[way] for way in ways))
         times.append(asked.times)
-    return Lessons(tuple(prompts), tuple(replies), tuple(times))
+    return Lessons(tuple(prompts), tuple(replies), tuple(times), _lengths(prompter, lengths))
+
+
+def _lengths(prompter: Prompter, odds: Sequence[float]) -> tuple[float, ...]:
+    count = prompter.scratch_most + 1
+    given = np.array(odds or [1.0] * count, np.float64)
+    if len(given) != count or not (given >= 0).all() or not given.sum():
+        raise ConfigError(
+            f"scratch_odds are {count} numbers, for 0 to {prompter.scratch_most} repetitions: {odds}"
+        )
+    return tuple((given / given.sum()).tolist())
 
 
 def texts(
-    games: Sequence[str | Game[Any]], *, episodes: int = 20, seed: int = 0, style: str = "compact"
+    games: Sequence[str | Game[Any]],
+    *,
+    episodes: int = 20,
+    seed: int = 0,
+    style: str = "compact",
+    **prompts: Any,
 ) -> list[str]:
     """What is said in random games: the corpus for a vocabulary that makes long prompts short.
+
+    Args:
+        games: registered names, or games.
+        episodes: of each game.
+        seed: of the first.
+        style: of the prompts.
+        prompts: further fields of `Prompter`.
 
     Example:
         >>> sorted(texts(["matching_pennies"], episodes=1))[-1]
         '[tails]'
     """
-    found = _listened(Prompter(style), games, episodes, seed)
-    return [text for mark, asked in found.items() for text in (*(said for _, said in mark), *asked.replies)]
+    found = _listened(Prompter(style, **prompts), games, episodes, seed)
+    return [
+        text
+        for mark, asked in found.items()
+        for text in (*(said for _, said in mark), *(ways[0] for ways in asked.replies))
+    ]
 
 
 def teach(
@@ -146,9 +206,14 @@ def teach(
     rate: float = 3e-3,
     style: str = "compact",
     memory: str = "auto",
+    answer: str = "auto",
+    scratch: str = "",
+    scratch_most: int = 0,
+    scratch_odds: Sequence[float] = (),
     to: str | Path | None = None,
     device: str = "cpu",
     show: bool = False,
+    **prompts: Any,
 ) -> Taught:
     """Teach a model the language of games, and save it with the style it was taught.
 
@@ -160,32 +225,34 @@ def teach(
         episodes: random games played of each game.
         batch: prompts a step; all of them if there are no more, else drawn as often as they were asked.
         rate: the highest learning rate.
-        style: of the prompts, "compact" or "full".
-        memory: of the prompts, as in `Prompter`.
+        style: of the prompts, as in `Prompter`.
+        memory: as there.
+        answer: as there.
+        scratch: as there.
+        scratch_most: as there.
+        scratch_odds: how likely 0 to `scratch_most` repetitions of the scratch are, in any unit; by
+            default all are alike.
         to: where to save; by default the folder it came from.
         device: where it computes.
         show: draw a progress bar.
+        prompts: further fields of `Prompter`.
 
     Raises:
         TrainingError: the loss is not finite.
     """
-    model = CausalModel(path, device=device)
-    found = lessons(model, Prompter(style, memory), games, episodes, seed)
+    prompter = Prompter(style, memory, answer=answer, scratch=scratch, scratch_most=scratch_most, **prompts)
+    model = CausalModel(path, device=device, completion=style == "completion")
+    found = lessons(model, prompter, games, episodes, seed, scratch_odds)
     odds = _odds(found, batch)
     losses = _fit(model, found, odds, steps, batch, rate, np.random.default_rng(seed), show=show)
     folder = Path(to or path)
     model.save(folder)
     longest = max(len(reply) for replies in found.replies for reply in replies)
-    manner = dataclasses.replace(
-        read_manner(path),
-        style=style,
-        memory=memory,
-        max_new_tokens=longest + max(4, longest // 8),
-    )
+    taught = {field.name: getattr(prompter, field.name) for field in dataclasses.fields(prompter)}
+    manner = dataclasses.replace(read_manner(path), **taught, max_new_tokens=longest + max(4, longest // 8))
     write_manner(folder, manner)
     last = losses[-max(1, steps // 10) :]
-    floor = float(np.average([np.log(len(replies)) for replies in found.replies], weights=odds))
-    return Taught(len(found.prompts), float(np.mean(last)), floor)
+    return Taught(len(found.prompts), float(np.mean(last)), found.floor(odds))
 
 
 def _fit(
@@ -250,10 +317,14 @@ def _loss(
     pairs: list[tuple[int, Ids]] = []
     weights: list[float] = []
     for index, (prompt, weight) in enumerate(zip(chosen.tolist(), times / times.sum(), strict=True)):
-        replies = found.replies[prompt]
-        some = rng.permutation(len(replies))[:REPLIES_AT_ONCE]
+        replies, shares = found.replies[prompt], found.odds(prompt)
+        if shares is None:
+            some = rng.permutation(len(replies))[:REPLIES_AT_ONCE]
+            counts = np.ones(len(some))
+        else:
+            some, counts = np.unique(rng.choice(len(replies), REPLIES_AT_ONCE, p=shares), return_counts=True)
         pairs += [(index, replies[i]) for i in some]
-        weights += [float(weight) / len(some)] * len(some)
+        weights += (float(weight) / counts.sum() * counts).tolist()
     scored = model.score([found.prompts[prompt] for prompt in chosen.tolist()], pairs)
     total: torch.Tensor = -(scored.logprobs.sum(1) * torch.tensor(weights, device=model.device)).sum()
     return total

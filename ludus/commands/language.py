@@ -20,11 +20,20 @@ def tiny(
     width: Annotated[int, typer.Option(min=8, help="Of the hidden states.")] = 128,
     layers: Annotated[int, typer.Option(min=1, help="How many.")] = 2,
     heads: Annotated[int, typer.Option(min=2, help="Of attention.")] = 4,
+    vocabulary: Annotated[
+        int, typer.Option(min=0, help="Tokens, trained on what is said in the games; 0 for bytes.")
+    ] = 0,
+    game: Annotated[
+        list[str] | None, typer.Option(help="A game whose language the vocabulary is for; again for each.")
+    ] = None,
 ) -> None:
-    """Make a tiny causal language model from scratch, with bytes as tokens, in Hugging Face format."""
+    """Make a tiny causal language model from scratch in Hugging Face format; its tokens are bytes, or words of games."""
+    from ludus.agents.language.teach import texts
     from ludus.agents.language.tiny import make_tiny
 
-    typer.echo(make_tiny(path, seed=seed, width=width, layers=layers, heads=heads))
+    corpus = texts(game, seed=seed) if game and vocabulary else ()
+    size = {"width": width, "layers": layers, "heads": heads, "vocabulary": vocabulary}
+    typer.echo(make_tiny(path, seed=seed, corpus=corpus, **size))
 
 
 def teach(

@@ -17,6 +17,8 @@ from ludus.core.policy import Policy
 from ludus.core.registry import Registry
 
 POLICIES = Registry("kind of policy", "ludus.policies")
+PROMPTS = ("style", "answer", "system")  # of the lessons, what says how prompts and replies are worded
+CORPUS = 50  # random games of each game, for a vocabulary
 
 
 def make_policy(
@@ -66,15 +68,23 @@ def _tiny_language(
     lessons: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Policy:
-    """`model` goes to `make_tiny`, `lessons` to `teach`, the rest to `LanguageModel`."""
+    """`model` goes to `make_tiny`, `lessons` to `teach`, the rest to `LanguageModel`.
+
+    A vocabulary is trained on what is said in the games, in the style of the lessons; the scratch is one token.
+    """
     from ludus.agents.language.local import LanguageModel
-    from ludus.agents.language.teach import teach
+    from ludus.agents.language.teach import teach, texts
     from ludus.agents.language.tiny import make_tiny
 
     if not folder.is_dir():
         aside = folder.with_name(f".{folder.name}.aside")
-        make_tiny(aside, seed=seed, **(model or {}))
-        teach(aside, games, seed=seed, **(lessons or {}))
+        size, taught = dict(model or {}), dict(lessons or {})
+        if size.get("vocabulary") and "corpus" not in size:
+            prompts = {name: taught[name] for name in PROMPTS if name in taught}
+            size["corpus"] = texts(games, episodes=CORPUS, seed=seed, **prompts)
+            size.setdefault("words", [taught["scratch"]] if taught.get("scratch") else [])
+        make_tiny(aside, seed=seed, **size)
+        teach(aside, games, seed=seed, **taught)
         aside.replace(folder)
     return LanguageModel(folder, name=name, **settings)
 
