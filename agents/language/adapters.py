@@ -8,6 +8,7 @@ Source: Hu et al. 2021, arXiv 2106.09685.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -96,7 +97,7 @@ class Adapters:
         except ValueError as fault:
             raise ConfigError(f"an adapter does not fit {self.base}: {fault}") from fault
         self._layers = [layer for layer in self.peft.modules() if isinstance(layer, BaseTunerLayer)]
-        self._current = FIRST
+        self._current, self._print = FIRST, b""
         if isinstance(new, Path):
             self._fill(new, weights)
 
@@ -175,12 +176,28 @@ class Adapters:
             self._current = "?"
             self._use(before if before != name else FIRST)
 
+    def base_print(self) -> bytes:
+        """A hash of the base's weights, which never change."""
+        if not self._print:
+            digest = hashlib.blake2b(digest_size=8)
+            own = {full: weight for full, weight in self.peft.named_parameters() if not weight.requires_grad}
+            for part in prints(own):
+                digest.update(part)
+            self._print = digest.digest()
+        return self._print
+
     def save(self, name: str, folder: str | Path) -> None:
         """Write an adapter as peft does."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.peft.peft_config[name].save_pretrained(str(folder))
         held = {full: weight.detach().contiguous().cpu() for full, weight in self.weights(name).items()}
         save_file(held, Path(folder) / WEIGHTS, metadata={"format": "pt"})
+
+
+def prints(weights: Mapping[str, Tensor]) -> Iterator[bytes]:
+    """Names and bytes of weights, by name, to be hashed."""
+    for name, tensor in sorted(weights.items()):
+        yield name.encode() + tensor.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes()
 
 
 def is_adapter(path: str | Path) -> bool:

@@ -213,6 +213,10 @@ class CausalModel:
             held |= {f"value_head.{name}": weight for name, weight in self.value_head.named_parameters()}
         return held
 
+    def base_print(self) -> bytes:
+        """A hash of what an adapter stands on; nothing where the model itself learns."""
+        return b"" if self._adapters is None else self._adapters.base_print()
+
     def parameters(self) -> list[torch.Tensor]:
         """The weights that learn, always in the same order."""
         return [weight for weight in self.weights().values() if weight.requires_grad]

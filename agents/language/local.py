@@ -27,9 +27,11 @@ from ludus.core.registry import register_agent
 try:
     import torch
 
+    from ludus.agents.language.adapters import prints
     from ludus.agents.language.causal import CausalModel
     from ludus.agents.language.continuous import TransformersEngine
     from ludus.agents.language.desk import Desk, make_engine
+    from ludus.agents.language.scoring import Continued
 except ImportError as absent:
     raise MissingExtra("a local language model", "llm") from absent
 
@@ -268,15 +270,19 @@ class LanguageModel:
         return [mass / mass.sum() for mass in self.masses(requests)]
 
     def value(self, requests: Sequence[Request]) -> NDArray[np.float64]:
-        """Zeros: there is no value head."""
-        return np.zeros(len(requests))
+        """What the value head says (N,); zeros without one."""
+        if self.model.value_head is None:
+            return np.zeros(len(requests))
+        with torch.no_grad():
+            said = self.model.values([self.prompt(request) for request in requests])
+        return np.asarray(said.double().cpu().numpy())
 
     def _totals(self, pairs: Sequence[tuple[Ids, Ids]]) -> tuple[torch.Tensor, dict[tuple[Ids, Ids], int]]:
         """Log-probability of each distinct (prompt, continuation), and where in the tensor it is."""
         scored, place = self._continue(pairs)
         return scored.logprobs.sum(1), place
 
-    def _continue(self, pairs: Iterable[tuple[Ids, Ids]]) -> tuple[Any, dict[tuple[Ids, Ids], int]]:
+    def _continue(self, pairs: Iterable[tuple[Ids, Ids]]) -> tuple[Continued, dict[tuple[Ids, Ids], int]]:
         place = {pair: index for index, pair in enumerate(dict.fromkeys(pairs))}
         prompts = {prompt: index for index, prompt in enumerate(dict.fromkeys(prompt for prompt, _ in place))}
         scored = self.model.score(list(prompts), [(prompts[prompt], ids) for prompt, ids in place])
@@ -305,12 +311,19 @@ class LanguageModel:
         choices, mass = (None, None)
         if rows.replies is not None:
             choices, mass = self._choices(scored.logprobs.sum(1), place, prompts, rows.replies)
+        own_scores = [
+            None if column is None else column.index_select(0, index)[:, :width] for column in scored
+        ]
+        logprobs, entropy, collision, values = own_scores
         return Scores(
-            logprobs=scored.logprobs.index_select(0, index)[:, :width],
+            logprobs=logprobs,
             mask=self._tensor(rows.mask & rows.sampled),
-            entropy=scored.entropy.index_select(0, index)[:, :width],
+            entropy=entropy,
+            values=None if values is None else values[:, 0],
             choices=choices,
             legal_mass=mass,
+            token_values=values,
+            collision=collision,
         )
 
     def _choices(
@@ -341,14 +354,11 @@ class LanguageModel:
     # --------------------------------------------------------------------------------- weights
     def parameters(self) -> list[Any]:
         """The weights that learn, in the order of the model."""
-        return [weight for weight in self.model.model.parameters() if weight.requires_grad]
+        return self.model.parameters()
 
     def state(self) -> dict[str, Any]:
-        """Every weight by name, tied weights once."""
-        model = self.model.model
-        every = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        kept = set(model.state_dict())
-        return {name: tensor.detach() for name, tensor in every.items() if name in kept}
+        """Every weight by name, tied weights once; of an adapter, that alone."""
+        return {name: weight.detach() for name, weight in self.model.weights().items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Copy weights in.
@@ -356,16 +366,7 @@ class LanguageModel:
         Raises:
             ValueError: names or shapes differ.
         """
-        own = self.state()
-        if set(own) != set(state):
-            differ = sorted(set(own) ^ set(state))
-            raise ValueError(f"{self.name}: the weights to load have other names: {', '.join(differ[:8])}")
-        for name, tensor in own.items():
-            if tensor.shape != state[name].shape:
-                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not {tuple(state[name].shape)}")
-        with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(state[name])
+        self.model.load(state)
         self._print = None
         self.desk.versions.pop(self.model.adapter, None)
 
@@ -388,9 +389,9 @@ class LanguageModel:
     def fingerprint(self) -> str:
         """A hash of weights and manner, worked out once for each version."""
         if self._print is None or self._print[0] != self.version:
-            digest = hashlib.blake2b(repr(self.manner).encode(), digest_size=8)
-            for name, tensor in sorted(self.state().items()):
-                digest.update(name.encode() + tensor.contiguous().cpu().view(torch.uint8).numpy().tobytes())
+            digest = hashlib.blake2b(repr(self.manner).encode() + self.model.base_print(), digest_size=8)
+            for part in prints(self.state()):
+                digest.update(part)
             self._print = (self.version, digest.hexdigest())
         return self._print[1]
 
