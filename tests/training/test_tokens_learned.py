@@ -306,6 +306,37 @@ def test_engines_that_tell_no_log_probabilities_are_not_compared(changes):
         learner(policy, **changes).prepare(ledger)
 
 
+def test_marks_fall_on_the_tokens_that_were_meant():
+    one = learner(objective=goal(loss=Named("kl_cov", {"share": 0.1}), modifiers=(Named("top_entropy"),)))
+    batch = one.prepare(talk(one.policy, groups=6))
+    rows = np.arange(1, len(batch), 2)
+    mine = np.isin(np.repeat(np.arange(len(batch)), batch.ledger.length), rows) & batch.ledger.sampled
+    advantages = np.repeat(batch.advantages, batch.ledger.length)[mine]
+    old = batch.ledger.old[mine].astype(float)
+    covariance = (advantages - advantages.mean()) * (old - old.mean())
+    marks = one._marks(batch, rows, batch.advantages)
+    least = np.sort(covariance)[-int(0.1 * mine.sum())]
+    assert np.array_equal(marks["kl_cov"][mine], covariance >= least)
+    entropy = batch.entropy[mine]
+    assert marks["top_entropy"][mine].sum() == pytest.approx(0.2 * mine.sum(), abs=2)
+    assert entropy[marks["top_entropy"][mine]].min() > entropy[~marks["top_entropy"][mine]].max()
+    assert not any(marked[~mine].any() for marked in marks.values())
+
+
+@pytest.mark.parametrize("estimator", ["returns", "token_gae"])
+def test_a_minibatch_is_whitened_by_itself(estimator):
+    one = learner(estimator=Named(estimator))
+    batch = one.prepare(talk(one.policy, groups=6))
+    rows = np.arange(3, len(batch), 2)
+    where = batch.places(rows) if batch.by_token else rows
+    assert batch.by_token == (estimator == "token_gae")
+    white = batch.whitened(rows)
+    assert (white[where].mean(), white[where].std(ddof=1)) == pytest.approx((0, 1), abs=1e-6)
+    rest = np.setdiff1d(np.arange(len(white)), where)
+    assert len(rest) and np.array_equal(white[rest], batch.advantages[rest])
+    assert np.corrcoef(white[where], batch.advantages[where])[0, 1] == pytest.approx(1)
+
+
 def test_what_a_policy_cannot_tell_is_asked_of_another():
     game = ludus.make("kuhn_poker")
     network = fresh(game, name="main", hidden=(8,))
