@@ -42,6 +42,7 @@ class Batch:
         numbers: metrics of the batch as it was made.
         by_token: advantages are (M,).
         values_by_token: targets are (M,).
+        together: neighbouring rows that are learned from at once: 2 where decisions stand in pairs.
     """
 
     ledger: Ledger
@@ -53,10 +54,11 @@ class Batch:
     reference_choices: NDArray[np.float32] | None = None
     entropy: NDArray[np.float32] | None = None
     rate: NDArray[np.float64] | None = None
-    right: NDArray[np.float64] | None = None
+    right: NDArray[np.bool_] | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
     by_token: bool = False
     values_by_token: bool = False
+    together: int = 1
 
     def __len__(self) -> int:
         return len(self.ledger)
@@ -251,35 +253,40 @@ def minibatches(
 
 
 def micro_batches(
-    ledger: Ledger, rows: NDArray[np.int64], *, most: int = 0, tokens: int = 0
+    ledger: Ledger, rows: NDArray[np.int64], *, most: int = 0, tokens: int = 0, together: int = 1
 ) -> Iterator[NDArray[np.int64]]:
     """Rows to be scored together, each row in one of the sets; how they fall changes no result.
 
     With a budget of tokens, rows with the same prompt stand together, so that it is read once, and so
-    do those whose prompts go on from one another. A row beyond the budget is alone.
+    do those whose prompts go on from one another. A row (or block of rows) beyond the budget is alone.
 
     Args:
         ledger: the decisions.
         rows: those of a minibatch.
         most: rows in a set; 0: any number.
         tokens: of the replies and the distinct prompts of a set; 0: any number.
+        together: rows come in blocks of so many, of one prompt, that are never parted.
     """
+    blocks = rows.reshape(-1, together)
+    most = -(-most // together)
     if not tokens:
-        size = most or max(len(rows), 1)
-        yield from (rows[start : start + size] for start in range(0, len(rows), size))
+        size = most or max(len(blocks), 1)
+        yield from (blocks[start : start + size].ravel() for start in range(0, len(blocks), size))
         return
     prompts = [
-        b"" if p.dtype != np.int64 else p.astype(">i8").tobytes() for p in (ledger.prompts[r] for r in rows)
+        b"" if p.dtype != np.int64 else p.astype(">i8").tobytes()
+        for p in (ledger.prompts[r] for r in blocks[:, 0])
     ]
+    replies = ledger.length[blocks].sum(1)
     held: list[int] = []
     size, before = 0, b""
-    for at in sorted(range(len(rows)), key=prompts.__getitem__):
-        reply, prompt = int(ledger.length[rows[at]]), len(prompts[at]) // 8
+    for at in sorted(range(len(blocks)), key=prompts.__getitem__):
+        reply, prompt = int(replies[at]), len(prompts[at]) // 8
         more = reply + (prompt if prompts[at] != before or not held else 0)
-        if held and (size + more > tokens or len(held) == (most or len(rows))):
-            yield np.sort(rows[held])
+        if held and (size + more > tokens or len(held) == (most or len(blocks))):
+            yield np.sort(blocks[held].ravel())
             held, size, more = [], 0, reply + prompt
         held.append(at)
         size, before = size + more, prompts[at]
     if held:
-        yield np.sort(rows[held])
+        yield np.sort(blocks[held].ravel())

@@ -164,7 +164,7 @@ def icepop(gap: Tensor, mask: Tensor, *, least: float = 0.5, most: float = 5.0) 
         least: lower bound.
         most: upper bound.
 
-    Source: Ling Team 2025, arXiv:2510.18855, section 3.2; OpenRLHF.
+    Source: Ling Team 2025 (Ring-1T), arXiv:2510.18855; OpenRLHF.
     """
     return mask_token(gap, mask, least=least, most=most)
 

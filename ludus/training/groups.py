@@ -349,7 +349,7 @@ def success(
         threshold: what a success earns more than.
         column: the reward column that decides; "" is all of them, shaping included.
 
-    Source: Chen et al. 2025 (NFT), arXiv:2505.18118: the rate of a prompt's right answers.
+    Source: Chen et al. 2025 (NFT), arXiv:2505.18116: the rate of a prompt's right answers.
     """
     right = earned(ledger, column) > threshold
     rate = np.zeros(len(right))

@@ -16,14 +16,15 @@ from ludus.core.errors import ConfigError, TrainingError
 from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy
 from ludus.training import preparation
-from ludus.training.batch import Batch, gather, micro_batches, minibatches
+from ludus.training.batch import Batch, gather, micro_batches, minibatches, paired
 from ludus.training.control import Controls
 from ludus.training.credit import ESTIMATORS, Credit
+from ludus.training.groups import success
 from ludus.training.objectives import check_goal, objective
 from ludus.training.select import select
 from ludus.training.settings import LearnerConfig, Named, Optimiser
 from ludus.training.shaping import rewards_by_column, shape
-from ludus.training.terms import MODIFIERS, POLICY_LOSSES, mark
+from ludus.training.terms import MODIFIERS, POLICY_LOSSES, called, mark
 
 
 class Learner:
@@ -52,15 +53,18 @@ class Learner:
         self.controls = Controls(config.objective, config.shaping)
         self.needs = preparation.needs_of(config)
         check_goal(config.objective)
+        self._pairs = getattr(POLICY_LOSSES.maker(config.objective.loss.name), "pairs", None)
+        self._as_sampled = config.old == "rollout" and preparation.compares(config)
         self.weights: list[Tensor] = list(policy.parameters())
         self.optimiser = _optimiser(config.optimiser, self.weights)
         self.reference = anchor
         if config.reference == "magnet":
             self.reference = policy.frozen(f"{policy.name}@magnet")
-        wants = config.objective.divergence or "reference" in self.needs[0]
+        wants = config.objective.divergence or "reference" in self.needs[0] | self.needs[1]
         if wants and self.reference is None:
             raise ConfigError(
-                f"learner {self.name}: a divergence needs a reference: reference = 'init' or 'magnet'"
+                f"learner {self.name}: a divergence, or the loss {config.objective.loss.name}, needs a reference: "
+                "reference = 'init' or 'magnet'"
             )
 
     # ------------------------------------------------------------------------------- one step
@@ -72,6 +76,7 @@ class Learner:
         """
         if self.config.truncated == "drop":
             ledger = preparation.without_cut(ledger)
+        ledger = preparation.read_by(ledger, self.config.selector)
         ledger, known = preparation.filled(ledger, self.policy, self.needs[0], self.config)
         ledger = self._shaped(ledger)
         chosen, credit = self._credited(ledger)
@@ -80,11 +85,13 @@ class Learner:
         batch = self._filled(gather(ledger, credit, chosen), known, np.repeat(chosen, ledger.length))
         if "rate" in self.needs[1]:
             above = float(self.config.objective.loss.settings.get("above", 0.0))
-            rate, right = (column[chosen] for column in preparation.succeeded(ledger, above))
-            batch = dataclasses.replace(batch, rate=rate, right=right)
+            found = success(ledger, threshold=above)
+            batch = dataclasses.replace(batch, rate=found.rate[chosen], right=found.right[chosen])
         batch = preparation.corrected_batch(batch, self.config)
         if self.config.normalise == "batch":
             batch = dataclasses.replace(batch, advantages=batch.whitened(np.arange(len(batch))))
+        if self._pairs is not None:
+            batch = paired(batch, self._paired(batch.ledger, credit.advantages[chosen]))
         if self.config.shaping:
             numbers = rewards_by_column(ledger.take(preparation.own(ledger, self.policy)))
             batch = dataclasses.replace(batch, numbers={**batch.numbers, **numbers})
@@ -123,7 +130,16 @@ class Learner:
         )
         if self.config.truncated == "mask":
             chosen = chosen & ~ledger.truncated
+        if self._pairs is not None and chosen.any():
+            held = np.zeros_like(chosen)
+            held[np.flatnonzero(chosen)[self._paired(ledger.take(chosen), credit.advantages[chosen])]] = True
+            chosen = held
         return chosen, credit
+
+    def _paired(self, ledger: Ledger, advantages: NDArray[np.float64]) -> NDArray[np.int64]:
+        """(P, 2) the better and the worse decision of each pair."""
+        settings = self.config.objective.loss.settings
+        return np.asarray(called(self._pairs, settings, ledger, advantages), np.int64)
 
     def _filled(self, batch: Batch, known: preparation.Known | None, mine: NDArray[np.bool_]) -> Batch:
         """With old log-probabilities, entropies and the reference, as far as they are needed."""
@@ -134,14 +150,14 @@ class Learner:
             found = preparation.scored(self.policy, ledger, self.config)
             old, entropy = found.logprobs, found.entropy
         else:
-            old = entropy = np.zeros(0, np.float32)
+            old = entropy = np.zeros(len(ledger.ids), np.float32)
         reference = choices = None
-        if self.reference is not None and self.config.objective.divergence:
+        if self.reference is not None and (self.config.objective.divergence or "reference" in late):
             said = preparation.scored(self.reference, ledger, self.config)
             reference, choices = said.logprobs, said.choices
         return dataclasses.replace(
             batch,
-            ledger=dataclasses.replace(ledger, old=old if self.config.old == "recompute" else ledger.rollout),
+            ledger=dataclasses.replace(ledger, old=ledger.rollout if self._as_sampled else old),
             reference=reference,
             reference_choices=choices,
             entropy=entropy if "entropy" in late else None,
@@ -187,7 +203,8 @@ class Learner:
         marks, totals, goal = self._marks(batch, rows, advantages), batch.totals(rows), self.controls.goal
         self.optimiser.zero_grad(set_to_none=True)
         log: dict[str, float] = {}
-        for some in micro_batches(batch.ledger, rows, most=config.micro, tokens=config.micro_tokens):
+        cut = {"most": config.micro, "tokens": config.micro_tokens, "together": batch.together}
+        for some in micro_batches(batch.ledger, rows, **cut):
             scores = self.policy.score(batch.ledger.rows(some))
             loss, numbers = objective(goal, scores, batch.part(some, advantages, scores, marks), totals)
             if not math.isfinite(numbers["losses/loss"]):

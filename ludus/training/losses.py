@@ -74,7 +74,7 @@ def two_sided(terms: Terms, *, low: float = 0.2, high: float = 0.2, most: float 
         high: how far it may rise.
         most: the cap; more than 1 + high.
 
-    Source: INTELLECT-2 (Prime Intellect 2025), arXiv:2505.07291, section 3.4; `delta` in TRL.
+    Source: INTELLECT-2 (Prime Intellect 2025), arXiv:2505.07291; `delta` in TRL.
     """
     if most <= 1 + high:
         raise ConfigError(f"most = {most} must exceed 1 + high = {1 + high}")
@@ -206,7 +206,7 @@ def clip_cov(terms: Terms, *, low: float = 0.2, high: float = 0.2) -> Tensor:
 
     Settings of the draw: share (2e-4), least (1.0), most (5.0).
 
-    Source: Cui et al. 2025, arXiv:2505.22617, equations 10 and 11.
+    Source: Cui et al. 2025, arXiv:2505.22617.
     """
     drawn = terms.marks("clip_cov")
     return clipped(terms.ratio, terms.advantages, low, high).masked_fill(drawn, 0.0)
@@ -227,7 +227,7 @@ def kl_cov(terms: Terms, *, coefficient: float = 1.0) -> Tensor:
 
     Setting of the marks: share (2e-4).
 
-    Source: Cui et al. 2025, arXiv:2505.22617, equations 12 and 13.
+    Source: Cui et al. 2025, arXiv:2505.22617.
     """
     held = (terms.new - terms.old).abs().masked_fill(~terms.marks("kl_cov"), 0.0)
     return -terms.advantages * terms.ratio + coefficient * held
@@ -283,7 +283,7 @@ def off_policy_sequence_mask(terms: Terms, *, delta: float = 0.5) -> Tensor:
         terms: of the decisions.
         delta: how far a bad reply may be left and still be learned from.
 
-    Source: DeepSeek-V3.2 (2025), arXiv:2512.02556, equation 9.
+    Source: DeepSeek-V3.2 (2025), arXiv:2512.02556; TRL.
     """
     left = terms.mean(terms.rollout - terms.new.detach())
     dropped = (terms.mean(terms.advantages) < 0) & (left > delta)
@@ -300,6 +300,6 @@ def top_entropy(terms: Terms) -> Tensor:
 
     Entropies are those of the policy when the batch began, over the whole minibatch.
 
-    Source: Wang et al. 2025, arXiv:2506.01939, equation 5.
+    Source: Wang et al. 2025, arXiv:2506.01939; TRL.
     """
     return terms.marks("top_entropy").to(terms.new.dtype)

@@ -18,8 +18,7 @@ from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy
 from ludus.training.batch import Batch, Rescored, rescored
 from ludus.training.corrections import corrected, mismatch
-from ludus.training.credit import ESTIMATORS, earned
-from ludus.training.groups import pools
+from ludus.training.credit import ESTIMATORS
 from ludus.training.settings import LearnerConfig
 from ludus.training.shaping import SHAPERS
 from ludus.training.terms import MODIFIERS, POLICY_LOSSES
@@ -44,7 +43,12 @@ def needs_of(config: LearnerConfig) -> tuple[set[str], set[str]]:
     then = [POLICY_LOSSES.maker(goal.loss.name), *(MODIFIERS.maker(one.name) for one in goal.modifiers)]
     early = {need for each in first for need in getattr(each, "needs", ())}
     late = {need for each in then for need in getattr(each, "needs", ())}
-    return early, late | ({"old"} if config.old == "recompute" else set())
+    return early, late | ({"old"} if config.old == "recompute" and compares(config) else set())
+
+
+def compares(config: LearnerConfig) -> bool:
+    """Whether the policy loss reads log-probabilities of before the update."""
+    return bool(getattr(POLICY_LOSSES.maker(config.objective.loss.name), "compares", True))
 
 
 def own(ledger: Ledger, policy: Policy) -> NDArray[np.bool_]:
@@ -101,18 +105,6 @@ def without_cut(ledger: Ledger) -> Ledger:
     return ledger.take(~ledger.spread(np.logical_or.reduceat(ledger.truncated, ledger.starts)))
 
 
-def succeeded(ledger: Ledger, above: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(N,) the share of peers that earned more than `above` in the game, and whether the seat did itself.
-
-    Peers are the seats of a group; a seat is among its own.
-    """
-    right = (earned(ledger, ledger.columns[0]) > above).astype(np.float64)
-    rate = np.zeros(len(right))
-    for peers in pools(ledger, "seat", "group"):
-        rate[peers] = right[peers].mean()
-    return ledger.spread(rate), ledger.spread(right)
-
-
 def corrected_batch(batch: Batch, config: LearnerConfig) -> Batch:
     """The batch with its corrections, and with what says how far engine and policy are apart.
 
@@ -120,6 +112,8 @@ def corrected_batch(batch: Batch, config: LearnerConfig) -> Batch:
         ConfigError: the engine reported no log-probabilities, and they are needed.
     """
     ledger, goal = batch.ledger, config.objective
+    if not compares(config):
+        return batch
     said = np.isfinite(ledger.rollout[batch.counted]).all()
     if not said and (goal.correction or config.old == "rollout" or "rollout" in needs_of(config)[1]):
         raise ConfigError(

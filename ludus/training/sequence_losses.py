@@ -42,7 +42,7 @@ def gspo(terms: Terms, *, low: float = 3e-4, high: float = 4e-4) -> Tensor:
         low: how far s may fall.
         high: how far it may rise.
 
-    Source: Zheng et al. 2025, arXiv:2507.18071, equations 5, 7 and 13 to 15.
+    Source: Zheng et al. 2025, arXiv:2507.18071 (GSPO-token); verl.
     """
     return clipped(mean_ratio(terms), terms.advantages, low, high)
 
@@ -79,7 +79,7 @@ def gmpo(terms: Terms, *, low: float = 0.4, high: float = 0.4) -> Tensor:
         low: how far a log-ratio may fall.
         high: how far it may rise.
 
-    Source: Zhao et al. 2025, arXiv:2507.20673, equation 4.
+    Source: Zhao et al. 2025, arXiv:2507.20673; verl.
     """
     gap = terms.new - terms.old
     held = torch.where(terms.advantages > 0, gap.clamp(max=high), gap.clamp(min=-low))
