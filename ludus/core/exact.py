@@ -2,7 +2,9 @@
 
 A tabular policy is a mapping from information states (`Request.information`) to probabilities over
 the moves of the choice there, an array (A,). One mapping covers all seats: the names begin with
-the seat.
+the seat. The same as one array is (I, A), in the order of `tabulate(game).names`; wherever a policy is
+asked for here it may be a mapping, such an array, or an agent that tells its probabilities, and wherever
+a game is, its tables.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ from ludus.core.table import seat_stream
 from ludus.core.tables import Tables, tabulate
 
 TabularPolicy: TypeAlias = Mapping[str, ArrayLike]
-Rows = NDArray[np.float64]
+Rows: TypeAlias = NDArray[np.float64]
+Rules: TypeAlias = Game[Any] | Tables
+AnyPolicy: TypeAlias = TabularPolicy | Rows | Agent
+TIE = 1e-9  # values that differ by less are equal
 
 
 # ------------------------------------------------------------------------------------ policies
@@ -31,7 +36,7 @@ def uniform(game: Game[Any]) -> dict[str, Rows]:
 
 
 def tabular(game: Game[Any], agent: Agent, *, samples: int = 0, seed: int = 0) -> dict[str, Rows]:
-    """What an agent does at every information state.
+    """What an agent does at every information state; `ludus.arenas.exploit` also counts unusable replies.
 
     Args:
         game: a game that can be tabulated.
@@ -43,7 +48,7 @@ def tabular(game: Game[Any], agent: Agent, *, samples: int = 0, seed: int = 0) -
         ValueError: the agent does not tell its probabilities, and `samples` is 0.
     """
     tables = tabulate(game)
-    requests = [_request(tables, i, seat_stream(seed, 0, i)) for i in range(len(tables.names))]
+    requests = questions(tables, seed=seed)
     if hasattr(agent, "probabilities"):
         return dict(
             zip(tables.names, (np.asarray(p, np.float64) for p in agent.probabilities(requests)), strict=True)
@@ -61,10 +66,15 @@ def tabular(game: Game[Any], agent: Agent, *, samples: int = 0, seed: int = 0) -
     return {name: count / samples for name, count in zip(tables.names, counts, strict=True)}
 
 
-def _request(tables: Tables, i: int, rng: np.random.Generator) -> Request:
+def questions(tables: Tables, *, seed: int = 0, sample: int = 0) -> list[Request]:
+    """A request for every information state, in their order; `seed` and `sample` decide their generators."""
+    return [_request(tables, i, seat_stream(seed, sample, i), sample) for i in range(len(tables.names))]
+
+
+def _request(tables: Tables, i: int, rng: np.random.Generator, sample: int) -> Request:
     game, seat = tables.game, tables.game.players[tables.owner[i]]
     return Request(
-        f"tabular-{i}", game.id, seat, tables.views[i], tables.options[i], tables.pasts[i], rng,
+        f"tabular-{i}-{sample}", game.id, seat, tables.views[i], tables.options[i], tables.pasts[i], rng,
         rules=game.rules(seat), complete=game.view_is_complete,
     )  # fmt: skip
 
@@ -74,10 +84,27 @@ def _named(tables: Tables, rows: Rows) -> dict[str, Rows]:
     return {name: rows[i, : widths[i]].copy() for i, name in enumerate(tables.names)}
 
 
-def _rows(tables: Tables, policy: TabularPolicy | Agent) -> Rows:
-    """A policy as an array (I, A)."""
+def rows(game: Rules, policy: AnyPolicy) -> Rows:
+    """A policy as an array (I, A).
+
+    Raises:
+        UnknownName: it says nothing of some information state.
+        ValueError: at one it does not give probabilities over the legal moves.
+    """
+    tables = _tables(game)
+    if isinstance(policy, np.ndarray):
+        if policy.shape != tables.legal.shape:
+            raise ValueError(
+                f"{tables.game!r} has tables of {tables.legal.shape}, and the policy is {policy.shape}"
+            )
+        array: Rows = policy
+        wrong = (abs(policy.sum(1) - 1) > 1e-6) | ~(policy >= 0).all(1) | (policy * ~tables.legal).any(1)
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise ValueError(f"{tables.names[at]!r} has no such probabilities: {policy[at].tolist()}")
+        return array
     mapping = policy if isinstance(policy, Mapping) else tabular(tables.game, policy)
-    rows = np.zeros(tables.legal.shape)
+    array = np.zeros(tables.legal.shape)
     for i, name in enumerate(tables.names):
         if name not in mapping:
             raise UnknownName(
@@ -88,69 +115,103 @@ def _rows(tables: Tables, policy: TabularPolicy | Agent) -> Rows:
         fits = row.shape == (width,) and abs(row.sum() - 1) <= 1e-6 and bool((row >= 0).all())
         if not fits or row[~tables.legal[i, :width]].any():
             raise ValueError(f"{name!r} needs {width} probabilities over its legal moves, not {row.tolist()}")
-        rows[i, :width] = row
-    return rows
+        array[i, :width] = row
+    return array
+
+
+def _tables(game: Rules) -> Tables:
+    return game if isinstance(game, Tables) else tabulate(game)
+
+
+def together(game: Rules, seats: Mapping[Seat, AnyPolicy]) -> Rows:
+    """One policy (I, A) of several: each player's information states as the policy at its seat has them.
+
+    Example:
+        >>> from ludus.core.registry import make
+        >>> kuhn = make("kuhn_poker")
+        >>> both = together(kuhn, {"player_0": uniform(kuhn), "player_1": solve(kuhn, 100)})
+        >>> value(kuhn, both)["player_0"] < -1 / 18  # against an equilibrium nothing else earns more
+        True
+
+    Raises:
+        UnknownName: a seat is no player's, or a player has no policy.
+    """
+    tables = _tables(game)
+    players = tables.game.players
+    for seat in (*seats, *players):
+        if seat not in players or seat not in seats:
+            raise UnknownName(f"player of {tables.game.id} with a policy", seat, set(players) & set(seats))
+    out = np.zeros(tables.legal.shape)
+    for k, seat in enumerate(players):
+        own = tables.owner == k
+        out[own] = rows(tables, seats[seat])[own]
+    return out
 
 
 # -------------------------------------------------------------------------------------- values
-def value(game: Game[Any], policy: TabularPolicy | Agent) -> dict[Seat, float]:
-    """What each player earns on average when all play `policy`; exact."""
-    tables = tabulate(game)
-    weights = _weights(tables, _rows(tables, policy))
-    worth = np.zeros((len(tables.mover), len(game.players)))
+def value(game: Rules, policy: AnyPolicy) -> dict[Seat, float]:
+    """What each player earns on average when all play `policy`; exact. See `together` for different ones."""
+    tables = _tables(game)
+    weights = edge_weights(tables, rows(tables, policy))
+    worth = np.zeros((len(tables.mover), len(tables.game.players)))
     for span, starts in zip(reversed(tables.levels), reversed(tables.starts), strict=True):
         earned = weights[span, None] * (tables.pay[span] + worth[tables.child[span]])
         worth[tables.parent[span][starts]] = np.add.reduceat(earned, starts)
-    return {seat: float(worth[0, k]) for k, seat in enumerate(game.players)}
+    return {seat: float(worth[0, k]) for k, seat in enumerate(tables.game.players)}
 
 
-def best_response(
-    game: Game[Any], policy: TabularPolicy | Agent, seat: Seat
-) -> tuple[float, dict[str, Rows]]:
+def best_response(game: Rules, policy: AnyPolicy, seat: Seat) -> tuple[float, dict[str, Rows]]:
     """What `seat` can earn at most when the others play `policy`, and how; exact.
 
     Returns:
         The value, and a policy that earns it: pure at the seat's own information states, as given
         elsewhere.
     """
-    if seat not in game.players:
-        raise UnknownName(f"player of {game.id}", seat, game.players)
-    tables = tabulate(game)
-    rows = _rows(tables, policy)
-    worth, best = _best_response(tables, rows, game.players.index(seat))
-    answer = rows.copy()
-    own = tables.owner == game.players.index(seat)
-    answer[own] = np.eye(rows.shape[1])[best[own]]
+    tables = _tables(game)
+    worth, answer = answer_rows(tables, rows(tables, policy), seat)
     return worth, _named(tables, answer)
 
 
-def nash_conv(game: Game[Any], policy: TabularPolicy | Agent) -> float:
+def answer_rows(tables: Tables, policy: Rows, seat: Seat) -> tuple[float, Rows]:
+    """As `best_response`, of an array and as an array (I, A)."""
+    players = tables.game.players
+    if seat not in players:
+        raise UnknownName(f"player of {tables.game.id}", seat, players)
+    worth, best = _best_response(tables, policy, players.index(seat))
+    answer = policy.copy()
+    own = tables.owner == players.index(seat)
+    answer[own] = np.eye(policy.shape[1])[best[own]]
+    return worth, answer
+
+
+def nash_conv(game: Rules, policy: AnyPolicy) -> float:
     """What all players together could gain by each answering best; zero at an equilibrium.
 
     Source: Lanctot et al. 2017, arXiv:1711.00832, section 2.
     """
-    tables = tabulate(game)
-    rows = _rows(tables, policy)
-    now = value(game, policy if isinstance(policy, Mapping) else _named(tables, rows))
-    return sum(_best_response(tables, rows, k)[0] - now[seat] for k, seat in enumerate(game.players))
+    tables = _tables(game)
+    array = rows(tables, policy)
+    now = value(tables, array)
+    return sum(_best_response(tables, array, k)[0] - now[seat] for k, seat in enumerate(tables.game.players))
 
 
-def exploitability(game: Game[Any], policy: TabularPolicy | Agent) -> float:
+def exploitability(game: Rules, policy: AnyPolicy) -> float:
     """NashConv divided by the number of players."""
-    return nash_conv(game, policy) / len(game.players)
+    tables = _tables(game)
+    return nash_conv(tables, policy) / len(tables.game.players)
 
 
-def _weights(tables: Tables, rows: Rows) -> NDArray[np.float64]:
+def edge_weights(tables: Tables, policy: Rows) -> NDArray[np.float64]:
     """(E,) the probability of each edge at its parent."""
     chosen = np.isnan(tables.odds)
     weights = np.where(chosen, 0.0, tables.odds)
-    weights[chosen] = rows[tables.info[tables.parent[chosen]], tables.action[chosen]]
+    weights[chosen] = policy[tables.info[tables.parent[chosen]], tables.action[chosen]]
     return weights
 
 
-def _best_response(tables: Tables, rows: Rows, player: int) -> tuple[float, NDArray[np.intp]]:
+def _best_response(tables: Tables, policy: Rows, player: int) -> tuple[float, NDArray[np.intp]]:
     """The value to `player` of answering best, and its best move at each information state."""
-    weights = _weights(tables, rows)
+    weights = edge_weights(tables, policy)
     own = tables.mover[tables.parent] == player
     reach = np.zeros(len(tables.mover))  # by everybody but the player
     reach[0] = 1.0
@@ -183,6 +244,37 @@ def _count_unreached(tables: Tables, reach: NDArray[np.float64]) -> None:
 
 
 # ---------------------------------------------------------------------------------- equilibria
+def optimal(game: Game[Any]) -> dict[str, Rows]:
+    """Backward induction: at every position each of the mover's best moves alike.
+
+    Of games of perfect information; each player earns as much as it can from there on, and cares
+    neither for how long that takes nor for what the others earn.
+
+    Raises:
+        ContractError: the game hides something, or a view leaves out what tells positions apart.
+    """
+    tables = tabulate(game)
+    if not game.perfect_information:
+        raise ContractError(f"{game!r} has hidden parts, where no move is best by itself: `solve` it instead")
+    worth = np.zeros((len(tables.mover), len(game.players)))
+    policy = np.zeros(tables.legal.shape)
+    weights = np.nan_to_num(tables.odds)
+    for span, starts in zip(reversed(tables.levels), reversed(tables.starts), strict=True):
+        parent = tables.parent[span]
+        earned = tables.pay[span] + worth[tables.child[span]]
+        chosen = np.isnan(tables.odds[span])
+        own = np.where(chosen, earned[np.arange(len(parent)), np.maximum(tables.mover[parent], 0)], 0.0)
+        block = np.cumsum(np.diff(parent, prepend=parent[0]) != 0)
+        best = chosen & (own >= np.maximum.reduceat(own, starts)[block] - TIE)
+        count = np.add.reduceat(best, starts, dtype=np.int64)[block]
+        weights[span][chosen] = (best / np.maximum(count, 1))[chosen]
+        policy[tables.info[parent[chosen]], tables.action[span][chosen]] = weights[span][chosen]
+        worth[parent[starts]] = np.add.reduceat(weights[span, None] * earned, starts)
+    if not np.array_equal(edge_weights(tables, policy), weights):
+        raise ContractError(f"{game!r}: positions with different best moves look alike to a seat")
+    return _named(tables, policy)
+
+
 def solve(game: Game[Any], iterations: int = 1000) -> dict[str, Rows]:
     """An approximate equilibrium by CFR+: the average policy after `iterations`.
 
@@ -210,33 +302,13 @@ class _CFR:
         self.chosen = np.flatnonzero(np.isnan(t.odds))
         self.edge_info = t.info[t.parent]
         self.edge_mover = t.mover[t.parent]
-        owned = np.flatnonzero(t.info >= 0)
-        self.any_node = np.zeros(len(t.legal), np.intp)  # some position of each information state
-        self.any_node[t.info[owned]] = owned
-        self._check_recall(owned)
-
-    def _check_recall(self, owned: NDArray[np.intp]) -> None:
-        """All positions of an information state must follow the same own moves."""
-        t = self.t
-        sequence = np.full((self.players, len(t.mover)), -1, np.int64)
-        for span in t.levels:
-            sequence[:, t.child[span]] = sequence[:, t.parent[span]]
-            for k in range(self.players):
-                mine = self.edge_mover[span] == k
-                edge_info, action = self.edge_info[span][mine], t.action[span][mine]
-                sequence[k, t.child[span][mine]] = edge_info.astype(np.int64) * t.legal.shape[1] + action
-        own = sequence[t.mover[owned], owned]
-        if not np.array_equal(own, own[np.searchsorted(owned, self.any_node[t.info[owned]])]):
-            raise ContractError(f"{t.game!r}: a seat forgets what it knew: CFR needs perfect recall")
+        self.any_node = remembered(t)
 
     def run(self, iterations: int) -> dict[str, Rows]:
         for iteration in range(1, iterations + 1):
             for player in range(self.players):
                 self._update(player, iteration)
-        total = self.sum.sum(1, keepdims=True)
-        even = self.t.legal / self.t.legal.sum(1, keepdims=True)
-        average = np.divide(self.sum, total, out=even, where=total > 0)
-        return _named(self.t, average)
+        return _named(self.t, averaged(self.t, self.sum))
 
     def _update(self, player: int, iteration: int) -> None:
         t = self.t
@@ -266,3 +338,59 @@ class _CFR:
         total = self.regret[states].sum(1, keepdims=True)
         even = t.legal[states] / t.legal[states].sum(1, keepdims=True)
         self.policy[states] = np.divide(self.regret[states], total, out=even, where=total > 0)
+
+
+# ------------------------------------------------------------------------------------ averages
+def remembered(tables: Tables) -> NDArray[np.intp]:
+    """(I,) some position of each information state, in a game whose seats remember their own moves.
+
+    Raises:
+        ContractError: positions of an information state follow different own moves, or were merged.
+    """
+    t = tables
+    if not t.tree:
+        raise ContractError(f"{t.game!r}: positions are merged, so that no seat's own moves are known")
+    owned = np.flatnonzero(t.info >= 0)
+    some = np.zeros(len(t.legal), np.intp)
+    some[t.info[owned]] = owned
+    sequence = np.full((len(t.game.players), len(t.mover)), -1, np.int64)
+    for span in t.levels:
+        parent = t.parent[span]
+        sequence[:, t.child[span]] = sequence[:, parent]
+        for k in range(len(sequence)):
+            mine = t.mover[parent] == k
+            own = t.info[parent[mine]].astype(np.int64) * t.legal.shape[1] + t.action[span][mine]
+            sequence[k, t.child[span][mine]] = own
+    own = sequence[t.mover[owned], owned]
+    if not np.array_equal(own, sequence[t.mover[owned], some[t.info[owned]]]):
+        raise ContractError(f"{t.game!r}: a seat forgets what it knew: its own reach needs perfect recall")
+    return some
+
+
+def reached(tables: Tables, policy: Rows) -> Rows:
+    """(I, A) each probability times the probability that the seat's own moves lead so far.
+
+    Sums of these over policies, whatever their weights, are what `averaged` brings back to a policy:
+    the one whose every outcome is as likely as under a draw of one of the policies before each game.
+
+    Source: Zinkevich et al. 2007, "Regret minimization in games with incomplete information", eq. 4.
+    """
+    some = remembered(tables)
+    weights = edge_weights(tables, policy)
+    reach = np.ones((len(tables.game.players), len(tables.mover)))
+    for span in tables.levels:
+        parent = tables.parent[span]
+        reach[:, tables.child[span]] = reach[:, parent]
+        for k in range(len(reach)):
+            mine = tables.mover[parent] == k
+            reach[k, tables.child[span][mine]] *= weights[span][mine]
+    own: Rows = reach[tables.owner, some][:, None] * policy
+    return own
+
+
+def averaged(tables: Tables, total: Rows) -> Rows:
+    """The policy (I, A) of a weighted sum (I, A); uniform where nothing ever led."""
+    whole = total.sum(1, keepdims=True)
+    even = tables.legal / tables.legal.sum(1, keepdims=True)
+    policy: Rows = np.divide(total, whole, out=even, where=whole > 0)
+    return policy
