@@ -104,12 +104,10 @@ def split_thought(raw: str) -> tuple[str, str]:
     ('He may bluff.', '[bet]')
     """
     opening, closing = THOUGHT
-    if closing in raw:
-        thought, _, answer = raw.rpartition(closing)
-        return thought.replace(opening, "").strip(), answer
-    if opening in raw:
-        return raw.replace(opening, "").strip(), ""
-    return "", raw
+    thought, _, answer = raw.rpartition(closing)
+    if opening in answer:
+        thought, answer = raw.replace(closing, ""), ""
+    return thought.replace(opening, "").strip(), answer
 
 
 # ---------------------------------------------------------------------------------------- boxes
