@@ -106,8 +106,8 @@ def split_thought(raw: str) -> tuple[str, str]:
     opening, closing = THOUGHT
     thought, _, answer = raw.rpartition(closing)
     if opening in answer:
-        thought, answer = raw.replace(closing, ""), ""
-    return thought.replace(opening, "").strip(), answer
+        thought, answer = raw, ""
+    return thought.replace(opening, "").replace(closing, "").strip(), answer
 
 
 # ---------------------------------------------------------------------------------------- boxes
