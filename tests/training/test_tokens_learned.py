@@ -408,3 +408,26 @@ def test_every_preset_learns(name):
     log = one.learn(one.prepare(talk(one.policy, groups=6)), step=1)
     assert np.isfinite(list(log.values())).all()
     assert log["losses/gradient_norm"] > 0
+
+
+# ---------------------------------------------------------------------------- a language model
+def test_a_language_model_gets_the_same_gradient_however_it_is_cut(tmp_path):
+    from ludus.agents.language.local import LanguageModel
+    from ludus.agents.language.tiny import make_tiny
+
+    path = make_tiny(tmp_path, width=32, layers=2, heads=2)
+    weights = []
+    for size in ({}, {"micro": 1}, {"micro": 3}, {"micro_tokens": 30}, {"micro_tokens": 60}):
+        policy = LanguageModel(path, name="main")
+        start = [weight.detach().clone() for weight in policy.parameters()]
+        one = learner(
+            policy, estimator=Named("group_mean"), objective=goal(loss=Named("gspo"), entropy=0.1), **size
+        )
+        ledger = talk(Babbler(), groups=4)
+        log = one.learn(one.prepare(ledger), step=1)
+        weights.append([a.detach() - b for a, b in zip(policy.parameters(), start, strict=True)])
+        assert log["losses/approx_kl"] == pytest.approx(0, abs=1e-6)
+    assert max(float(moved.abs().max()) for moved in weights[0]) > 1e-2
+    for other in weights[1:]:
+        for one, first in zip(other, weights[0], strict=True):
+            assert torch.allclose(one, first, rtol=0, atol=1e-5)
