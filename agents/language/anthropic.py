@@ -29,8 +29,8 @@ class Messages(Remote):
         api_key, key_variable: the key, or the environment variable that holds it; by default
             ANTHROPIC_API_KEY. Servers of one's own mostly need none.
         thinking: tokens of `max_new_tokens` that the model may think in; 0 for none.
-        shared: name, style, memory, system, max_new_tokens, temperature, stop, price_in, price_out,
-            extra and the fields of `Limits`, as in `Remote`.
+        shared: name, style, memory, system, window, thoughts, answer, max_new_tokens, temperature, stop,
+            price_in, price_out, extra and the fields of `Limits`, as in `Remote`.
 
     Raises:
         CrewError: there is no key, and the server is not one of your own.

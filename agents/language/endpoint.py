@@ -39,8 +39,8 @@ class Endpoint(Remote):
         seeded: send a seed drawn from the seat's own generator, for endpoints that heed one.
         tokens: ask for token ids and log-probabilities, and record them where they come; vLLM's servers
             know how (start them with `--logprobs-mode processed_logprobs`), others may refuse.
-        shared: name, style, memory, system, max_new_tokens, temperature, stop, price_in, price_out,
-            extra and the fields of `Limits`, as in `Remote`.
+        shared: name, style, memory, system, window, thoughts, answer, max_new_tokens, temperature, stop,
+            price_in, price_out, extra and the fields of `Limits`, as in `Remote`.
 
     Raises:
         CrewError: there is no key, and the endpoint is not one of your own.

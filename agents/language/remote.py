@@ -21,7 +21,7 @@ from ludus.agents.language.prompts import Conversations, Message, Prompter
 from ludus.core.agent import Decision, Failure, Request, Tokens
 from ludus.core.errors import ConfigError, CrewError, EngineGone
 from ludus.core.game import Forfeit, Seat, Text
-from ludus.core.reading import read_reply, split_thought
+from ludus.core.reading import split_thought
 
 NO_KEY = "none needed"  # what a server of one's own is sent
 
@@ -72,7 +72,7 @@ class Remote:
         keys: what no text may hold.
         address: of the server.
         name: what it is called in records; by default the model.
-        style, memory, system: as in `Prompter`.
+        style, memory, system, window, thoughts, answer: as in `Prompter`.
         max_new_tokens: a reply that goes on for longer is cut by the server.
         temperature: left to the server if None.
         stop: a reply ends where its text comes to hold one of these.
@@ -94,6 +94,9 @@ class Remote:
         style: str = "full",
         memory: str = "auto",
         system: str = "",
+        window: int = 2,
+        thoughts: str = "keep",
+        answer: str = "auto",
         max_new_tokens: int = 1024,
         temperature: float | None = None,
         stop: Sequence[str] = (),
@@ -103,8 +106,9 @@ class Remote:
         **settings: Any,
     ) -> None:
         self.model, self.name, self.path, self.address = model, name or model, path, bare(address)
-        self.prompter = Prompter(style, memory, system)
-        self.max_new_tokens, self.temperature, self.stops = max_new_tokens, temperature, tuple(stop)
+        self.prompter = Prompter(style, memory, system, window, thoughts, answer)
+        self.max_new_tokens, self.temperature = max_new_tokens, temperature
+        self.stops = tuple(stop) or self.prompter.stops
         self.extra, self.limits = dict(extra or {}), Limits(**settings)
         secrets = [*keys, *secrets_of(address), *secrets_in(self.extra)]
         self.client = Client(self.name, sdk, http, self.limits, secrets=secrets, prices=(price_in, price_out))
@@ -203,7 +207,8 @@ class Remote:
         """What is sent for a request; a conversation under way goes on with the replies as they came."""
 
         def go_on(messages: tuple[Message, ...], reply: str) -> tuple[Message, ...]:
-            said: Message = {"role": "assistant", "content": reply}
+            kept = split_thought(reply)[1] if self.prompter.thoughts == "strip" else reply
+            said: Message = {"role": "assistant", "content": kept}
             return (*messages, said, {"role": "user", "content": self.prompter.follow_up(request)})
 
         return self._turns.prompt(request, lambda: tuple(self.prompter.messages(request)), go_on)
@@ -221,15 +226,15 @@ class Remote:
         if said.finish == "withheld":
             self.client.failed(request.seat)
             return Decision(Failure(f"{self.name}: the server withheld the reply"), raw=raw)
-        note, reply = split_thought(raw)
-        return self._decide(request, raw, reply, self.client.clean(said.note) or note, said)
+        return self._decide(request, raw, said)
 
-    def _decide(self, request: Request, raw: str, reply: str, note: str, said: Said) -> Decision:
+    def _decide(self, request: Request, raw: str, said: Said) -> Decision:
         whole, tokens = said.finish != "length", self._tokens(said)
+        note, read = self.prompter.read(raw, request.options)
+        note = self.client.clean(said.note) or note
         if not whole and not isinstance(request.options, Text):
             why = f"the reply is longer than {self.max_new_tokens} tokens"
             return Decision(Forfeit(why), raw=raw, tokens=tokens, note=note)
-        read = read_reply(reply, request.options)
         if isinstance(read.move, Forfeit):
             return Decision(read.move, raw=raw, tokens=tokens, note=note)
         how = read.how if whole else "truncated"

@@ -396,3 +396,14 @@ def test_requests_that_wait_for_another_attempt_do_not_outlive_the_server():
         agent.submit([ask()])
         time.sleep(0.1)
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(("thoughts", "kept"), [("keep", "<think>a bluff</think>"), ("strip", "")])
+def test_boxes_are_read_and_thoughts_kept_or_not(thoughts, kept):
+    said = r"<think>a bluff</think>so \boxed{Bet}"
+    settings = {"memory": "conversation", "answer": "boxed", "thoughts": thoughts}
+    with Server(said, r"\boxed{pass}") as server, seated(server, **settings) as agent:
+        first = agent.act([ask()])[0]
+        assert (first.move, first.read, first.note) == (1, "normalised", "a bluff")
+        assert agent.act([ask(past=((View("Your card is K."), 1),))])[0].move == 0
+        assert server.seen[1][1]["messages"][1]["content"] == rf"{kept}so \boxed{{Bet}}"
