@@ -10,8 +10,7 @@ import ludus
 from ludus.agents.network import fresh
 from ludus.core.errors import ConfigError, TrainingError
 from ludus.core.ledger import Ledger
-from ludus.training.batch import minibatches
-from ludus.training.batch import whitened
+from ludus.training.batch import minibatches, whitened
 from ludus.training.learner import Learner
 from ludus.training.settings import LearnerConfig, Named, Objective, Optimiser
 
