@@ -6,6 +6,7 @@ of a minibatch that count.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -173,6 +174,29 @@ def places(ledger: Ledger, rows: NDArray[np.int64], counted: NDArray[np.bool_]) 
     return np.asarray(index[ledger.padded(counted, rows)], np.int64)
 
 
+def paired(batch: Batch, pairs: NDArray[np.int64]) -> Batch:
+    """The batch with the decisions of each pair (P, 2) in neighbouring rows; one of several pairs comes as often."""
+    index, ledger = pairs.ravel(), batch.ledger
+    where = _tokens(ledger, index)
+    free = dataclasses.replace(ledger, sequence=np.zeros(len(ledger), np.int64)).take(index)
+    by_row = {name: getattr(batch, name) for name in ("reference_choices", "rate", "right")}
+    by_token = {name: getattr(batch, name) for name in ("counted", "correction", "reference", "entropy")}
+    return dataclasses.replace(
+        batch,
+        ledger=dataclasses.replace(free, sequence=np.repeat(np.arange(len(pairs)), 2)),
+        advantages=batch.advantages[where if batch.by_token else index],
+        targets=batch.targets[where if batch.values_by_token else index],
+        **{name: None if column is None else column[index] for name, column in by_row.items()},
+        **{name: None if column is None else column[where] for name, column in by_token.items()},
+        together=2,
+    )
+
+
+def _tokens(ledger: Ledger, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where in the token columns all tokens of some rows lie, row by row."""
+    return places(ledger, rows, np.ones(len(ledger.ids), np.bool_))
+
+
 def whitened(advantages: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean zero and (sample) deviation one, as in PPO; all alike stay at zero."""
     if len(advantages) < 2:
@@ -208,7 +232,7 @@ def rescored(policy: Policy, ledger: Ledger, *, most: int = CHUNK, tokens: int =
         rows = ledger.rows(index)
         with torch.no_grad():
             scores = policy.score(rows)
-        where = places(ledger, index, np.ones(len(ledger.ids), np.bool_))
+        where = _tokens(ledger, index)
         for name in ("logprobs", "entropy", "token_values", "collision"):
             if (found := getattr(scores, name)) is not None:
                 columns.setdefault(name, np.zeros(len(ledger.ids), np.float32))

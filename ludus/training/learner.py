@@ -77,6 +77,8 @@ class Learner:
         if self.config.truncated == "drop":
             ledger = preparation.without_cut(ledger)
         ledger = preparation.read_by(ledger, self.config.selector)
+        if not len(ledger):
+            return None
         ledger, known = preparation.filled(ledger, self.policy, self.needs[0], self.config)
         ledger = self._shaped(ledger)
         chosen, credit = self._credited(ledger)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ludus.core.errors import ConfigError
 from ludus.core.policy import Scores
-from ludus.training import losses, sequence_losses
+from ludus.training import losses, sequence_losses, supervised
 from ludus.training.aggregations import AGGREGATIONS, Totals
 from ludus.training.corrections import CORRECTIONS
 from ludus.training.divergences import choice_entropy, divergence, exact_divergence, value_loss
@@ -32,7 +32,7 @@ from ludus.training.terms import LARGEST, MODIFIERS, POLICY_LOSSES, Terms, evalu
 
 __all__ = [
     "AGGREGATIONS", "CORRECTIONS", "LARGEST", "MODIFIERS", "POLICY_LOSSES", "Part", "Terms", "Totals", "choice_entropy",
-    "divergence", "exact_divergence", "losses", "objective", "sequence_losses", "value_loss",
+    "divergence", "exact_divergence", "losses", "objective", "sequence_losses", "supervised", "value_loss",
 ]  # fmt: skip
 
 
@@ -80,9 +80,10 @@ def objective(goal: Objective, scores: Scores, part: Part, totals: Totals) -> tu
     """
     mask = scores.mask & part.mask
     share = AGGREGATIONS.maker(goal.aggregation.name)(mask, totals, **goal.aggregation.settings) * part.weight
+    anchor = None if part.reference is None else part.reference.masked_fill(~mask, 0.0)
     terms = Terms.of(
         scores.logprobs, part.old, part.rollout, part.advantages, mask, scores.entropy,
-        rate=part.rate, right=part.right,
+        rate=part.rate, right=part.right, reference=anchor,
     )  # fmt: skip
     loss = _policy_loss(goal, terms, part)
     total = policy = (share * loss).masked_fill(~mask, 0.0).sum()
@@ -118,6 +119,8 @@ def check_goal(goal: Objective) -> None:
             f"the loss {goal.loss.name} does not go with the aggregation {goal.aggregation.name}: "
             f"choose {' or '.join(fitting)}"
         )
+    if goal.correction and not getattr(loss, "compares", True):
+        raise ConfigError(f"the loss {goal.loss.name} compares with no old log-probabilities: no correction")
     if goal.correction and getattr(loss, "corrects", False):
         raise ConfigError(
             f"the loss {goal.loss.name} weighs by the engine's log-probabilities itself, and "
@@ -194,14 +197,15 @@ def _drift(goal: Objective, terms: Terms, totals: Totals) -> dict[str, Tensor]:
     `clipfrac` is the share of tokens whose ratio, as the loss makes it, is beyond the loss's own
     bounds; a loss without bounds has none.
     """
+    loss = POLICY_LOSSES.maker(goal.loss.name)
     with torch.no_grad():
+        log = {"losses/token_entropy": terms.entropy.sum() / totals.tokens}
+        if not getattr(loss, "compares", True):
+            return log
         gap = (terms.new - terms.old).clamp(-LARGEST, LARGEST)
-        log = {
-            "losses/token_entropy": terms.entropy.sum() / totals.tokens,
-            "losses/old_approx_kl": (-gap).sum() / totals.tokens,
-            "losses/approx_kl": ((gap.exp() - 1) - gap).sum() / totals.tokens,
-        }
-        ratio = getattr(POLICY_LOSSES.maker(goal.loss.name), "bounds", None)
+        log["losses/old_approx_kl"] = (-gap).sum() / totals.tokens
+        log["losses/approx_kl"] = ((gap.exp() - 1) - gap).sum() / totals.tokens
+        ratio = getattr(loss, "bounds", None)
         if ratio is not None:
             low, high = _bounds(goal.loss)
             held = ratio(terms)

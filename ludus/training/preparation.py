@@ -19,7 +19,7 @@ from ludus.core.policy import Policy
 from ludus.training.batch import Batch, Rescored, rescored
 from ludus.training.corrections import corrected, mismatch
 from ludus.training.credit import ESTIMATORS
-from ludus.training.settings import LearnerConfig
+from ludus.training.settings import LearnerConfig, Selector
 from ludus.training.shaping import SHAPERS
 from ludus.training.terms import MODIFIERS, POLICY_LOSSES
 
@@ -96,6 +96,14 @@ def scored(policy: Policy, ledger: Ledger, config: LearnerConfig) -> Rescored:
     if config.micro_tokens:
         return rescored(policy, ledger, most=config.micro, tokens=config.micro_tokens)
     return rescored(policy, ledger, most=config.micro) if config.micro else rescored(policy, ledger)
+
+
+def read_by(ledger: Ledger, selector: Selector) -> Ledger:
+    """The decisions of the sources that a learner reads: they are compared with no others."""
+    if set(ledger.sources) <= set(selector.sources):
+        return ledger
+    read = np.array([name in selector.sources for name in ledger.sources], np.bool_)
+    return ledger.take(read[ledger.source])
 
 
 def without_cut(ledger: Ledger) -> Ledger:

@@ -115,6 +115,55 @@ def but_sample(ledger: Ledger, credit: Credit, *, sample: int = 0) -> NDArray[np
     return np.asarray(ledger.sample != sample, np.bool_)
 
 
+@_filter("won")
+def won(ledger: Ledger, credit: Credit, *, above: float = 0.0, column: str = "") -> NDArray[np.bool_]:
+    """Keep the decisions of seats that earned more than `above`: rejection fine-tuning.
+
+    Args:
+        ledger: the decisions.
+        credit: not used.
+        above: what has to be exceeded.
+        column: the reward column that counts; "" is all of them, shaping included.
+
+    Source: Yuan et al. 2023, arXiv:2308.01825, section 3.3 (there without duplicates).
+    """
+    return np.asarray(ledger.spread(earned(ledger, column) > above), np.bool_)
+
+
+@_filter("best")
+def best(
+    ledger: Ledger,
+    credit: Credit,
+    *,
+    count: int = 1,
+    by: str = "seat",
+    within: str = "group",
+    column: str = "",
+) -> NDArray[np.bool_]:
+    """Keep the `count` best sequences of each group, the first of those that earned alike.
+
+    A group in which all earned alike has no best one, and is left out.
+
+    Args:
+        ledger: the decisions.
+        credit: not used.
+        count: how many.
+        by: as in `ludus.training.groups`.
+        within: likewise.
+        column: the reward column that counts; "" is all of them, shaping included.
+
+    Source: Dong et al. 2023 (RAFT), arXiv:2304.06767.
+    """
+    if count < 1:
+        raise ValueError(f"best keeps at least one sequence of each group, not {count}")
+    returns = earned(ledger, column)
+    kept = np.zeros(len(returns), np.bool_)
+    for pool in pools(ledger, by, within):
+        if varies(returns[pool]):
+            kept[pool[np.argsort(-returns[pool], kind="stable")[:count]]] = True
+    return np.asarray(ledger.spread(kept), np.bool_)
+
+
 # ------------------------------------------------------------------------------ spread of groups
 class Spreads(NamedTuple):
     """How far the returns of each set of peers lie apart.
@@ -168,7 +217,7 @@ def select(
 
     Args:
         ledger: all decisions of a step.
-        selector: roles, age, sources and filter.
+        selector: roles, age (of what was played in this run), sources and filter.
         policy: only decisions of the policy of this name.
         version: its present version.
         credit: of all decisions.
@@ -184,7 +233,8 @@ def select(
                 raise UnknownName("role or seat in this step's episodes", role, known)
         by_role = np.array([name in selector.roles for name in ledger.roles], np.bool_)[ledger.role]
         chosen &= by_role | np.array([name in selector.roles for name in ledger.seats], np.bool_)[ledger.seat]
-    chosen &= version - ledger.version <= selector.max_age
+    of_file = np.array([name == "file" for name in ledger.sources], np.bool_)[ledger.source]
+    chosen &= of_file | (version - ledger.version <= selector.max_age)  # what a file holds has no age
     chosen &= np.array([name in selector.sources for name in ledger.sources], np.bool_)[ledger.source]
     chosen &= _speaks(ledger) & (ledger.weight > 0)
     kept = FILTERS.maker(selector.keep.name)(ledger, credit, **selector.keep.settings)

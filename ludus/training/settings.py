@@ -58,7 +58,7 @@ class Objective:
 
     loss: Choice = Named("clip")
     """Policy loss: clip (low, high, dual), plain, two_sided, cispo, cispo_clip, sapo, nft, clip_cov, kl_cov, dppo, ipo;
-    with one ratio a reply: gspo, luspo, gmpo, rloo_sequence, vespo."""
+    with one ratio a reply: gspo, luspo, gmpo, rloo_sequence, vespo; without any: sft, dpo (beta, form, smoothing, pairs)."""
     modifiers: Choices = ()
     """What else weighs the policy loss, one or several: off_policy_sequence_mask (delta), top_entropy (share)."""
     aggregation: Choice = Named("token_mean")
@@ -127,9 +127,9 @@ class Selector:
     max_age: Count = 0
     """How many versions old a decision may be."""
     sources: tuple[str, ...] = ("fresh",)
-    """Where decisions may come from."""
+    """Where decisions may come from: "fresh", from this run's play; "file", from what a phase reads."""
     keep: Choice = Named("all")
-    """A filter by name: all, with_credit, varied, quantile, untruncated, but_sample."""
+    """A filter by name: all, with_credit, varied, quantile, untruncated, but_sample, won (above), best (count)."""
 
 
 @dataclass(frozen=True, slots=True)

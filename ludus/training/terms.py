@@ -51,6 +51,7 @@ class Terms:
         entropy: (N, T) of the distribution each token was drawn from, detached.
         rate: (N, 1) share of a decision's peers that succeeded; None unless it is needed.
         right: (N, 1) 1 where this one succeeded, else 0; likewise.
+        reference: (N, T) log-probabilities under the learner's reference; likewise.
         marked: (N, T) bool, tokens that were marked beforehand; likewise.
     """
 
@@ -63,6 +64,7 @@ class Terms:
     entropy: Tensor
     rate: Tensor | None = None
     right: Tensor | None = None
+    reference: Tensor | None = None
     marked: Tensor | None = None
 
     @staticmethod
@@ -130,6 +132,8 @@ def policy_loss(
     needs: Sequence[str] = (),
     aggregations: Sequence[str] = (),
     corrects: bool = False,
+    compares: bool = True,
+    pairs: Callable[..., NDArray[np.int64]] | None = None,
 ) -> Callable[[F], F]:
     """Decorator: make a policy loss available by name in configurations.
 
@@ -137,15 +141,18 @@ def policy_loss(
         name: the name.
         bounds: the ratio that the loss holds between 1 - low and 1 + high, for `clipfrac`.
         marks: marker(field, rng, **settings) -> (K,) bool.
-        needs: what a learner fills in: "rate", for markers "entropy"; or "rollout", where the engine has
-            to have reported its log-probabilities.
+        needs: what a learner fills in: "rate", "reference", for markers "entropy"; or "rollout", where the
+            engine has to have reported its log-probabilities.
         aggregations: the only ones it goes with; any if empty.
         corrects: it weighs by the engine's own log-probabilities, and takes no further correction.
+        compares: it reads old log-probabilities or the ratio to them.
+        pairs: pairs(ledger, advantages, chosen, **settings) -> (P, 2), where it compares decisions two by
+            two: the better and the worse one of each pair then stand in neighbouring rows.
     """
 
     def add(function: F) -> F:
         facts = {"bounds": bounds, "marks": marks, "needs": tuple(needs), "corrects": corrects}
-        vars(function).update(facts, aggregations=tuple(aggregations))
+        vars(function).update(facts, aggregations=tuple(aggregations), compares=compares, pairs=pairs)
         return POLICY_LOSSES.add(name, function)
 
     return add
@@ -162,8 +169,8 @@ def modifier(name: str, *, marks: Marker | None = None, needs: Sequence[str] = (
 
 
 def settings_of(function: Callable[..., Any]) -> list[str]:
-    """The keyword settings of a registered function, and of its marker."""
-    both = [function, *([marker] if (marker := getattr(function, "marks", None)) else [])]
+    """The keyword settings of a registered function, of its marker, and of what pairs decisions for it."""
+    both = [function, *(f for name in ("marks", "pairs") if (f := getattr(function, name, None)))]
     names = [
         p.name
         for each in both
