@@ -39,7 +39,7 @@ def encounter(game: Rules, seats: Mapping[Seat, AnyPolicy]) -> dict[Seat, Encoun
         >>> game = make("tic_tac_toe")
         >>> first = encounter(game, dict.fromkeys(game.players, uniform(game)))["player_0"]
         >>> [round(x, 4) for x in first]  # known from counting games: .5850 won, .1270 drawn, .2881 lost
-        [0.2968, 0.585, 0.127, 0.2881]
+        [0.2968, 0.5849, 0.127, 0.2881]
     """
     tables = _ending(game)
     weights = edge_weights(tables, together(tables, _along(tables, game, seats)))
