@@ -62,5 +62,5 @@ def make_engine(spec: str | Mapping[str, Any], model: CausalModel, path: str | P
     if name == "vllm":
         from ludus.agents.language.vllm_engine import VLLMEngine
 
-        return VLLMEngine(path, **options)
+        return VLLMEngine(path, stops=model.stops, **options)
     raise UnknownName("engine", name, ("transformers", "vllm"))

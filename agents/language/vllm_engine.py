@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +42,7 @@ class VLLMEngine:
         path: a Hugging Face folder or name.
         lora: fields of peft's `LoraConfig` that adapters are made with (`r`, `lora_alpha`, ...), or
             nothing where there are none. Weights of an adapter come by `update`.
+        stops: tokens that end a reply, beside those that the folder names.
         options: of `vllm.EngineArgs`: gpu_memory_utilization, tensor_parallel_size, max_model_len,
             enforce_eager, enable_prefix_caching, max_loras (how many adapters one batch may mix), ...
 
@@ -58,10 +59,18 @@ class VLLMEngine:
         weakref.WeakSet()
     )  # vLLM's process groups are shared by all
 
-    def __init__(self, path: str | Path, *, lora: Mapping[str, Any] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        lora: Mapping[str, Any] | None = None,
+        stops: Iterable[int] = (),
+        **options: Any,
+    ) -> None:
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         self.path, self.lora = str(path), dict(lora) if lora is not None else None
+        self.stops = sorted(stops)
         self.fed = self.saved = 0
         self._folder = Path(tempfile.mkdtemp(prefix="ludus-adapters-"))
         self._tidy = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
@@ -139,10 +148,12 @@ class VLLMEngine:
             self._ready.append((job, reply.done()))
             return
         self._serial += 1
+        endless = job.sampling.ignore_end
         params = self._vllm.SamplingParams(
             temperature=job.sampling.temperature, top_p=job.sampling.top_p, top_k=job.sampling.top_k,
             max_tokens=reply.limit if fork is None else 1, stop=list(job.sampling.stop) if fork is None else None,
             seed=int(job.rng.integers(2**31)), logprobs=0, flat_logprobs=True, allowed_token_ids=fork,
+            stop_token_ids=[] if endless else self.stops, ignore_eos=endless,
             detokenize=bool(job.sampling.stop) and fork is None, skip_special_tokens=False,
             output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )  # fmt: skip

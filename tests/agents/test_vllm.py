@@ -90,6 +90,23 @@ def replies_are_drawn_from_the_distribution_that_we_score(bench):
 
 
 @check
+def replies_end_at_further_stops_and_at_none_where_asked(bench):
+    plain = bench.engine.sample(jobs(4))
+    longest = max(range(4), key=lambda place: len(plain[place].ids))
+    stop = plain[longest].ids[1]
+    bench.engine.stops = [stop]
+    ended = bench.engine.sample(jobs(4))
+    endless = bench.engine.sample(jobs(4, sampling={"ignore_end": True}))
+    bench.engine.stops = []
+    for before, after in zip(plain, ended, strict=True):
+        place = before.ids.index(stop) + 1 if stop in before.ids else len(before.ids)
+        assert after.ids == before.ids[:place]
+        assert (after.finish == "stop") == (after.ids[-1] in {stop, *bench.model.stops})
+    assert len(ended[longest].ids) <= 2 < len(plain[longest].ids)
+    assert [(len(reply.ids), reply.finish) for reply in endless] == [(16, "length")] * 4
+
+
+@check
 def replies_come_back_as_they_end(bench):
     asked = [*jobs(SLOTS, sampling={"max_new_tokens": 2}), *jobs(4, first=1, sampling={"max_new_tokens": 40})]
     bench.engine.submit(asked)
