@@ -179,15 +179,17 @@ def paired(batch: Batch, pairs: NDArray[np.int64]) -> Batch:
     index, ledger = pairs.ravel(), batch.ledger
     where = _tokens(ledger, index)
     free = dataclasses.replace(ledger, sequence=np.zeros(len(ledger), np.int64)).take(index)
-    by_row = {name: getattr(batch, name) for name in ("reference_choices", "rate", "right")}
-    by_token = {name: getattr(batch, name) for name in ("counted", "correction", "reference", "entropy")}
+    columns: dict[str, Any] = {}
+    for names, at in (("reference_choices", "rate", "right"), index), (("reference", "entropy"), where):
+        columns |= {name: None if (c := getattr(batch, name)) is None else c[at] for name in names}
     return dataclasses.replace(
         batch,
+        **columns,
         ledger=dataclasses.replace(free, sequence=np.repeat(np.arange(len(pairs)), 2)),
         advantages=batch.advantages[where if batch.by_token else index],
         targets=batch.targets[where if batch.values_by_token else index],
-        **{name: None if column is None else column[index] for name, column in by_row.items()},
-        **{name: None if column is None else column[where] for name, column in by_token.items()},
+        counted=batch.counted[where],
+        correction=batch.correction[where],
         together=2,
     )
 

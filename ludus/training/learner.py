@@ -141,6 +141,7 @@ class Learner:
     def _paired(self, ledger: Ledger, advantages: NDArray[np.float64]) -> NDArray[np.int64]:
         """(P, 2) the better and the worse decision of each pair."""
         settings = self.config.objective.loss.settings
+        assert self._pairs is not None  # the caller looked
         return np.asarray(called(self._pairs, settings, ledger, advantages), np.int64)
 
     def _filled(self, batch: Batch, known: preparation.Known | None, mine: NDArray[np.bool_]) -> Batch:

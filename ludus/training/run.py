@@ -12,12 +12,11 @@ moment and resumed writes the same metrics and ends with the same weights.
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,23 +27,17 @@ from ludus.core.exact import nash_conv
 from ludus.core.ledger import Ledger
 from ludus.core.match import seats_filled
 from ludus.core.policy import Policy
-from ludus.core.registry import Registry, make
+from ludus.core.registry import make
 from ludus.core.tables import tabulate
+from ludus.training.checks import check_learner, claim, name_of, occupants, recipe
 from ludus.training.collect import ArrayCollector, Tally
-from ludus.training.configuration import differences, dump, stored
-from ludus.training.credit import ESTIMATORS
-from ludus.training.divergences import DIVERGENCE_CONTROLLERS, ENTROPY_CONTROLLERS
 from ludus.training.learner import Learner
 from ludus.training.lineup import Cast
 from ludus.training.metrics import Display, Metrics
-from ludus.training.objectives import AGGREGATIONS, CORRECTIONS
 from ludus.training.policies import make_policy
 from ludus.training.rollout import Table, smaller
-from ludus.training.select import FILTERS
-from ludus.training.settings import LearnerConfig, Named, Phase, RunConfig
-from ludus.training.shaping import SHAPERS
+from ludus.training.settings import LearnerConfig, Phase, RunConfig
 from ludus.training.store import Parts, Store, arrays_of, tensors_of
-from ludus.training.terms import MODIFIERS, POLICY_LOSSES, settings_of
 
 
 def train(config: RunConfig, *, resume: bool = False, quiet: bool = False) -> Path:
@@ -60,7 +53,7 @@ def train(config: RunConfig, *, resume: bool = False, quiet: bool = False) -> Pa
         TrainingError: a loss or gradient is not finite; names the last good checkpoint.
     """
     if config.recipe:
-        return _recipe(config.recipe)(config, resume=resume, quiet=quiet)
+        return recipe(config.recipe)(config, resume=resume, quiet=quiet)
     return Run(config, resume=resume).go(quiet=quiet)
 
 
@@ -80,7 +73,7 @@ class Run:
 
     def __init__(self, config: RunConfig, *, resume: bool = False) -> None:
         self.config, self.folder = config, Path(config.root) / config.name
-        _claim(self.folder, config, resume=resume)
+        claim(self.folder, config, resume=resume)
         torch.set_num_threads(config.threads)
         self.games = tuple(make(game.name, **game.params) for game in config.every_game)
         seeds = np.random.SeedSequence(config.seed).generate_state(4 + len(config.policies))
@@ -98,11 +91,11 @@ class Run:
             for (name, kind), seed in zip(config.policies.items(), seeds[4:], strict=True)
         }
         self.cast = Cast(
-            self.policies, self.folder / "snapshots", np.random.default_rng(seeds[0]), _occupants(config)
+            self.policies, self.folder / "snapshots", np.random.default_rng(seeds[0]), occupants(config)
         )
         shares = tuple(game.share for game in config.every_game)
         self.table = Table(self.games, shares, self.cast, config.collect, config.seed)
-        self.learners = {_name(one): self._learner(one, int(seeds[1])) for one in config.learners}
+        self.learners = {name_of(one): self._learner(one, int(seeds[1])) for one in config.learners}
         self._check()
         self.collector = None
         if config.collect.by == "arrays":
@@ -125,7 +118,7 @@ class Run:
         if config.policy not in self.policies:
             raise UnknownName("policy of a learner", config.policy, self.policies)
         anchor = self.cast.anchor(config.policy) if config.reference == "init" else None
-        mixed = int(np.random.SeedSequence([seed, *_name(config).encode()]).generate_state(1)[0])
+        mixed = int(np.random.SeedSequence([seed, *name_of(config).encode()]).generate_state(1)[0])
         return Learner(
             config, self.policies[config.policy], steps=self.config.steps, seed=mixed, anchor=anchor
         )
@@ -144,7 +137,7 @@ class Run:
                 if name not in self.learners:
                     raise UnknownName("learner of a phase", name, self.learners)
         for learner in self.config.learners:
-            _check_learner(learner, arrays=self.config.collect.by == "arrays")
+            check_learner(learner, arrays=self.config.collect.by == "arrays")
         self._check_evaluate()
 
     def _check_evaluate(self) -> None:
@@ -309,74 +302,3 @@ class Run:
         self.seconds, self._kept = float(about["seconds"]), int(about["kept"])
         self._last.extend(about["last"])
         self.store.cut(about)
-
-
-# ------------------------------------------------------------------------------------- checks
-def _name(learner: LearnerConfig) -> str:
-    return learner.name or learner.policy
-
-
-def _occupants(config: RunConfig) -> set[str]:
-    """Everybody who is named in a lineup, or is what a learner's divergence is from."""
-    lineups = [config.lineup, *(phase.lineup for phase in config.phases)]
-    anchors = {f"{learner.policy}@init" for learner in config.learners if learner.reference == "init"}
-    return anchors.union(*(lineup.values() for lineup in lineups))
-
-
-def _check_learner(learner: LearnerConfig, *, arrays: bool) -> None:
-    goal = learner.objective
-    choices: tuple[tuple[Registry, Named], ...] = (
-        (ESTIMATORS, learner.estimator),
-        (POLICY_LOSSES, goal.loss),
-        (AGGREGATIONS, goal.aggregation),
-        (FILTERS, learner.selector.keep),
-        (ENTROPY_CONTROLLERS, goal.entropy_control),
-        (DIVERGENCE_CONTROLLERS, goal.divergence_control),
-        *((CORRECTIONS, one) for one in goal.correction),
-        *((MODIFIERS, one) for one in goal.modifiers),
-        *((SHAPERS, one) for one in learner.shaping),
-    )
-    for registry, choice in choices:
-        takes = settings_of(registry.maker(choice.name))
-        for key in choice.settings:
-            if key not in takes:
-                raise UnknownName(f"setting of the {registry.kind} {choice.name}", key, takes)
-    if learner.old == "rollout" and goal.correction:
-        names = ", ".join(repr(one.name) for one in goal.correction)
-        raise ConfigError(
-            f"learner {_name(learner)}: the correction {names} compares old log-probabilities with those "
-            "of the rollout, and old = 'rollout' makes them the same: old = 'recompute', or no correction"
-        )
-    if arrays and learner.estimator.name != "gae":
-        raise ConfigError(
-            f"learner {_name(learner)}: {learner.estimator.name} compares whole episodes, and arrays are cut "
-            "at the end of each step: collect by = 'play', or estimator = 'gae'"
-        )
-
-
-def _claim(folder: Path, config: RunConfig, *, resume: bool) -> None:
-    """Write the configuration into the folder, or see that the one there is the same.
-
-    Raises:
-        ConfigError: the folder holds a run and this is not to resume it, or it is another run.
-    """
-    there = folder / "config.json"
-    if there.is_file() and not resume:
-        raise ConfigError(f"{folder} holds a run already: resume it, or give this one another name")
-    if there.is_file():
-        different = differences(stored(folder), config)
-        if different:
-            raise ConfigError(f"{folder} holds another run: {'; '.join(different)}")
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    dump(config, folder)
-
-
-def _recipe(name: str) -> Callable[..., Path]:
-    module, _, function = name.partition(":")
-    try:
-        return cast("Callable[..., Path]", getattr(importlib.import_module(module), function))
-    except (ImportError, AttributeError) as fault:
-        raise ConfigError(
-            f"recipe {name!r} cannot be found ({fault}); write it as module:function"
-        ) from fault

@@ -13,10 +13,10 @@ from ludus.agents.network import fresh
 from ludus.core.errors import ConfigError
 from ludus.core.ledger import Ledger
 from ludus.training.batch import micro_batches, rescored
+from ludus.training.checks import check_learner
 from ludus.training.configuration import parse, tables
 from ludus.training.learner import Learner
 from ludus.training.recipes import PRESETS
-from ludus.training.run import _check_learner
 from ludus.training.settings import LearnerConfig, Named, Objective, Optimiser
 
 TOKENS = Objective(Named("plain"), entropy_over="tokens")
@@ -401,7 +401,7 @@ def test_every_preset_learns(name):
         }
     )  # fmt: skip
     (config,) = run.learners
-    _check_learner(config, arrays=False)
+    check_learner(config, arrays=False)
     assert parse(tables(run)) == run
     fast = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, rate=0.05))
     one = learner(config=fast)

@@ -1,0 +1,101 @@
+"""What is refused before a run begins: unknown names, settings that do not go together, another run's folder."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from ludus.core.errors import ConfigError, UnknownName
+from ludus.core.registry import Registry
+from ludus.training.configuration import differences, dump, stored
+from ludus.training.credit import ESTIMATORS
+from ludus.training.divergences import DIVERGENCE_CONTROLLERS, ENTROPY_CONTROLLERS
+from ludus.training.objectives import AGGREGATIONS, CORRECTIONS
+from ludus.training.select import FILTERS
+from ludus.training.settings import LearnerConfig, Named, RunConfig
+from ludus.training.shaping import SHAPERS
+from ludus.training.terms import MODIFIERS, POLICY_LOSSES, settings_of
+
+
+def name_of(learner: LearnerConfig) -> str:
+    """A learner's name in metrics."""
+    return learner.name or learner.policy
+
+
+def occupants(config: RunConfig) -> set[str]:
+    """Everybody who is named in a lineup, or is what a learner's divergence is from."""
+    lineups = [config.lineup, *(phase.lineup for phase in config.phases)]
+    anchors = {f"{learner.policy}@init" for learner in config.learners if learner.reference == "init"}
+    return anchors.union(*(lineup.values() for lineup in lineups))
+
+
+def check_learner(learner: LearnerConfig, *, arrays: bool) -> None:
+    """Refuse settings that nobody takes, and choices that do not go together.
+
+    Raises:
+        UnknownName: a setting, with those that the choice takes.
+        ConfigError: choices do not go together.
+    """
+    goal = learner.objective
+    choices: tuple[tuple[Registry, Named], ...] = (
+        (ESTIMATORS, learner.estimator),
+        (POLICY_LOSSES, goal.loss),
+        (AGGREGATIONS, goal.aggregation),
+        (FILTERS, learner.selector.keep),
+        (ENTROPY_CONTROLLERS, goal.entropy_control),
+        (DIVERGENCE_CONTROLLERS, goal.divergence_control),
+        *((CORRECTIONS, one) for one in goal.correction),
+        *((MODIFIERS, one) for one in goal.modifiers),
+        *((SHAPERS, one) for one in learner.shaping),
+    )
+    for registry, choice in choices:
+        takes = settings_of(registry.maker(choice.name))
+        for key in choice.settings:
+            if key not in takes:
+                raise UnknownName(f"setting of the {registry.kind} {choice.name}", key, takes)
+    if learner.old == "rollout" and goal.correction:
+        names = ", ".join(repr(one.name) for one in goal.correction)
+        raise ConfigError(
+            f"learner {name_of(learner)}: the correction {names} compares old log-probabilities with those "
+            "of the rollout, and old = 'rollout' makes them the same: old = 'recompute', or no correction"
+        )
+    if arrays and learner.estimator.name != "gae":
+        raise ConfigError(
+            f"learner {name_of(learner)}: {learner.estimator.name} compares whole episodes, and arrays are cut "
+            "at the end of each step: collect by = 'play', or estimator = 'gae'"
+        )
+
+
+def claim(folder: Path, config: RunConfig, *, resume: bool) -> None:
+    """Write the configuration into the folder, or see that the one there is the same.
+
+    Raises:
+        ConfigError: the folder holds a run and this is not to resume it, or it is another run.
+    """
+    there = folder / "config.json"
+    if there.is_file() and not resume:
+        raise ConfigError(f"{folder} holds a run already: resume it, or give this one another name")
+    if there.is_file():
+        different = differences(stored(folder), config)
+        if different:
+            raise ConfigError(f"{folder} holds another run: {'; '.join(different)}")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    dump(config, folder)
+
+
+def recipe(name: str) -> Callable[..., Path]:
+    """The function module:function that makes a run.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    module, _, function = name.partition(":")
+    try:
+        return cast("Callable[..., Path]", getattr(importlib.import_module(module), function))
+    except (ImportError, AttributeError) as fault:
+        raise ConfigError(
+            f"recipe {name!r} cannot be found ({fault}); write it as module:function"
+        ) from fault
