@@ -42,6 +42,10 @@ def teach(
     to: Annotated[Path | None, typer.Option(help="Where to save; by default the same folder.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of supervised learning.")] = 150,
     seed: Annotated[int, typer.Option(min=0, help="Decides transcripts and their order.")] = 0,
+    style: Annotated[str, typer.Option(help="Of prompts: compact, full, spiral or completion.")] = "compact",
+    answer: Annotated[str, typer.Option(help="Of replies: auto, bracket, boxed or spiral.")] = "auto",
+    scratch: Annotated[str, typer.Option(help="What a reply may begin with, again and again.")] = "",
+    scratch_most: Annotated[int, typer.Option(min=0, help="How often at most.")] = 0,
 ) -> None:
     """Teach a model a game's language on transcripts of random legal play, so that it starts legal and weak."""
     from ludus.commands.seating import check_model
@@ -49,7 +53,10 @@ def teach(
     check_model(str(path))
     from ludus.agents.language.teach import teach as taught
 
-    result = taught(path, game, steps=steps, seed=seed, to=to, show=True)
+    result = taught(
+        path, game, steps=steps, seed=seed, style=style, answer=answer, scratch=scratch,
+        scratch_most=scratch_most, to=to, show=True,
+    )  # fmt: skip
     typer.echo(
         f"{to or path}: {result.lessons} different prompts; loss {result.loss:.4f} nats a reply, "
         f"{result.floor:.4f} would be perfect"

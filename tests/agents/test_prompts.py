@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import ludus
 from ludus.core.agent import Request
@@ -22,6 +23,7 @@ from ludus.agents.language.manner import Manner, read_manner
 from ludus.agents.language.prompts import Prompter
 from ludus.agents.language.teach import lessons, teach, texts
 from ludus.agents.language.tiny import make_tiny
+from ludus.cli import app
 from ludus.core.registry import make
 from ludus.training.policies import make_policy
 
@@ -305,3 +307,15 @@ def test_a_vocabulary_without_games_says_so(tmp_path):
         make_tiny(tmp_path, vocabulary=512)
     with pytest.raises(ConfigError, match="at least 262"):
         make_tiny(tmp_path, vocabulary=200, corpus=["x"], words=["y"])
+
+
+def test_the_commands_make_a_vocabulary_and_teach_scratch(tmp_path):
+    folder, small = str(tmp_path / "tiny"), ["--width", "16", "--layers", "1", "--heads", "2"]
+    made = CliRunner().invoke(app, ["tiny", folder, *small, "--vocabulary", "290", "--game", "kuhn_poker"])
+    assert made.exit_code == 0, made.output
+    assert len(CausalModel(folder).tokenizer) == 290
+    scratch = ["--answer", "boxed", "--scratch", "~", "--scratch-most", "2"]
+    told = CliRunner().invoke(app, ["teach", folder, "--game", "kuhn_poker", "--steps", "1", *scratch])
+    assert told.exit_code == 0, told.output
+    assert f"{np.log(2) + np.log(3):.4f} would be perfect" in told.output.replace("\n", " ")
+    assert read_manner(folder).prompter() == Prompter("compact", answer="boxed", scratch="~", scratch_most=2)
