@@ -105,8 +105,10 @@ def ludus(folder: Path, ledger: Ledger, advantages: np.ndarray, micro: int) -> C
 def trl(folder: Path, ledger: Ledger, advantages: np.ndarray, micro: int) -> Callable[[], float]:
     """TRL's step; its trainer is made without its constructor, which would want data sets and rewards."""
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
     from trl import import_utils
 
+    transformers_logging.disable_progress_bar()
     with mock.patch.object(import_utils, "is_vllm_available", return_value=False):  # it is not used here
         from trl.trainer.grpo_trainer import GRPOTrainer
         from trl.trainer.utils import add_fused_lm_head
@@ -178,6 +180,10 @@ def run_arm(options: argparse.Namespace) -> None:
 
 def peak() -> float:
     """The most memory that this process has taken so far, in MiB."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux lets a process inherit the maximum that getrusage tells
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**10
     scale = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 

@@ -85,15 +85,14 @@ class Adapters:
             weights = load_file(new / WEIGHTS)
         else:
             targets = new.targets if isinstance(new.targets, str) else list(new.targets)
-            config = LoraConfig(
-                r=new.rank, lora_alpha=new.alpha, target_modules=targets, task_type="CAUSAL_LM"
-            )  # type: ignore[arg-type]
+            about: dict[str, Any] = {"r": new.rank, "lora_alpha": new.alpha, "target_modules": targets}
+            config = LoraConfig(task_type="CAUSAL_LM", **about)
         config.base_model_name_or_path = self.base
         config.inference_mode = False
         try:
             with torch.random.fork_rng(devices=[]):  # the library draws from the global generator
                 torch.manual_seed(new.seed if isinstance(new, Lora) else 0)
-                self.peft: PeftModel = get_peft_model(model, config, FIRST)  # type: ignore[assignment]
+                self.peft: PeftModel = get_peft_model(model, config, FIRST)
         except ValueError as fault:
             raise ConfigError(f"an adapter does not fit {self.base}: {fault}") from fault
         self._layers = [layer for layer in self.peft.modules() if isinstance(layer, BaseTunerLayer)]
@@ -163,7 +162,7 @@ class Adapters:
             for full, weight in self.weights(source).items():
                 new[full].copy_(weight)
         for weight in (*new.values(), *self.weights(source).values()):
-            weight.requires_grad_(requires_grad=True)
+            weight.requires_grad = True
         self._current = "?"  # whatever peft has made current
         self._use(before)
         return name

@@ -343,12 +343,15 @@ def _value_head(model: CausalModel, path: Path, *, wanted: bool) -> torch.nn.Lin
     saved = path / VALUE_HEAD
     if not wanted and not saved.is_file():
         return None
-    head = torch.nn.utils.skip_init(torch.nn.Linear, model.model.config.get_text_config().hidden_size, 1)
+    head: torch.nn.Linear = torch.nn.utils.skip_init(
+        torch.nn.Linear, model.model.config.get_text_config().hidden_size, 1
+    )
     for weight in head.parameters():
         torch.nn.init.zeros_(weight)
     if saved.is_file():
         head.load_state_dict(load_file(saved))
-    return head.to(model.device)
+    torch.nn.Module.to(head, model.device)
+    return head
 
 
 def _blocks(model: Any) -> list[Any]:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward, use_gqa_in_sdpa
 from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "ludus_packed"  # its name among transformers' attention implementations
@@ -164,6 +164,7 @@ class Bucket:
 
     Attributes:
         queries, keys: (B, Q) and (B, K) places in the stream.
+        begins: where all of them are one piece of the stream, and keys are the queries: its first place.
         valid: (B, K) where keys are, and not padding.
         plain: they are whole sequences from their first token on, so that no mask is needed.
     """
@@ -172,6 +173,16 @@ class Bucket:
     keys: Tensor
     valid: Tensor
     plain: bool
+    begins: int | None
+
+    def gather(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Its rows (B, Q or K, ...) of tensors (S, ...)."""
+        if self.begins is not None:
+            piece = slice(self.begins, self.begins + self.queries.numel())
+            q, k, v = (x[piece].unflatten(0, self.queries.shape) for x in (query, key, value))
+            return q, k, v
+        # embedding: its gradient is summed in a fixed order, and faster than that of indexing
+        return embedding(self.queries, query), embedding(self.keys, key), embedding(self.keys, value)
 
 
 class Layout:
@@ -210,7 +221,14 @@ class Layout:
             valid = columns < depth + size
             plain = bool((depth == 0).all() and cut.plain[segments].all())
             keys = np.where(valid, keys, keys[:, :1])
-            self.buckets.append(Bucket(tensor(queries), tensor(keys), tensor(valid), plain))
+            piece = (
+                keys.shape == queries.shape
+                and (keys == queries).all()
+                and (np.diff(queries.ravel()) == 1).all()
+            )
+            begins = int(queries[0, 0]) if piece else None
+            self.buckets.append(Bucket(tensor(queries), tensor(keys), tensor(valid), plain, begins))
+        self.ordered = before == len(place) and bool((np.diff(place) == 1).all())
         self.place = tensor(place)
 
     def mask(self, number: int, window: int | None, dtype: torch.dtype) -> Tensor | None:
@@ -221,13 +239,13 @@ class Layout:
         return self._masks[mark]
 
     def _mask(self, bucket: Bucket, window: int | None, dtype: torch.dtype) -> Tensor | None:
-        near = window is None or window >= self.longest
-        if bucket.plain and near:
+        near = self.longest if window is None else window
+        if bucket.plain and near >= self.longest:
             return None
         i, j = bucket.queries[:, :, None], bucket.keys[:, None, :]
         seen = (j <= i) & (i < self.end[bucket.keys][:, None, :]) & bucket.valid[:, None, :]
-        if not near:
-            seen &= self.depth[bucket.queries][:, :, None] - self.depth[bucket.keys][:, None, :] < window
+        if near < self.longest:
+            seen &= self.depth[bucket.queries][:, :, None] - self.depth[bucket.keys][:, None, :] < near
         out = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
         return out.masked_fill_(~seen, -math.inf)[:, None]
 
@@ -273,20 +291,23 @@ def attend(
     out = []
     for number, bucket in enumerate(layout.buckets):
         q, k, v = (
-            # embedding: its gradient is summed in a fixed order, and faster than that of indexing
-            embedding(places, x).unflatten(2, (-1, part.shape[3])).transpose(1, 2)
-            for places, x, part in zip(
-                (bucket.queries, bucket.keys, bucket.keys), flat, (query, key, value), strict=True
-            )
+            x.unflatten(2, (-1, part.shape[3])).transpose(1, 2)
+            for x, part in zip(bucket.gather(*flat), (query, key, value), strict=True)
         )
         mask = layout.mask(number, sliding_window, query.dtype)
         if mask is None:
             k, v = k[:, :, : q.shape[2]], v[:, :, : q.shape[2]]
+        grouped = heads != shape[0]
+        if grouped and q.is_cuda and not use_gqa_in_sdpa(mask, k, v):  # else CUDA takes its slowest kernel
+            k, v = (repeat_kv(x, heads // shape[0]) for x in (k, v))
+            grouped = False
         seen = scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=heads != shape[0]
+            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=grouped
         )
         out.append(seen.transpose(1, 2).reshape(-1, heads * shape[1]))
-    together = embedding(layout.place, torch.cat(out))
+    together = torch.cat(out) if len(out) > 1 else out[0]
+    if not layout.ordered:
+        together = embedding(layout.place, together)
     return together.view(1, -1, heads, shape[1]), None
 
 

@@ -64,7 +64,7 @@ def score(model: CausalModel, prompts: Sequence[Ids], replies: Sequence[tuple[in
     order = sort(ids, mask)
     part = np.cumsum(mask[order].sum(1)) // READ_AT_ONCE
     shares = np.split(order, np.flatnonzero(np.diff(part)) + 1)
-    done = [_score(model, *(a[rows] for a in (ids, mask, begins, targets, present))) for rows in shares]
+    done = [_score(model, ids[r], mask[r], begins[r], targets[r], present[r]) for r in shares]
     back = torch.from_numpy(np.argsort(order)).to(model.device)
     columns = [None if some[0] is None else torch.cat(some)[back] for some in zip(*done, strict=True)]
     return Continued(*columns)  # type: ignore[arg-type]
