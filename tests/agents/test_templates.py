@@ -105,8 +105,8 @@ FAMILIES = {
         ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"),
         eos="<｜end▁of▁sentence｜>", end="<｜end▁of▁sentence｜>", bos="<｜begin▁of▁sentence｜>", grows=False,
     ),
-    "endless": Family(  # nothing is written where a reply ends
-        "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
+    "endless": Family(  # questions are ended, replies are not
+        "{% for m in messages %}{{ m.role + ': ' + m.content + ('</s>' if m.role == 'user' else '\n') }}{% endfor %}"
         "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}",
         ("</s>",), eos="</s>", end="</s>", grows=False,
     ),
@@ -229,6 +229,7 @@ def test_the_end_of_replies_and_the_place_of_a_system_message_are_found(name):
     assert chat.takes_system == family.system
     prompt = chat.render([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "A card."}])
     assert prompt.index("Be brief.") < prompt.index("A card.")
+    assert prompt.count("A card.") == 1
     assert prompt.count(family.bos) == 1 if family.bos else True
 
 
@@ -244,7 +245,7 @@ def test_the_end_of_replies_and_the_place_of_a_system_message_are_found(name):
         ("gemma", "\n<start_of_turn>user\nGo.<end_of_turn>\n<start_of_turn>model\n", "<end_of_turn>", "<end_of_turn>"),
         ("mistral", "[INST] Go.[/INST]", "</s>", ""),
         ("deepseek_r1", "<｜User｜>Go.<｜Assistant｜><think>\n", "<｜end▁of▁sentence｜>", ""),
-        ("endless", "\nuser: Go.\nassistant: ", "", ""),
+        ("endless", "\nuser: Go.</s>assistant: ", "", ""),
     ],
 )  # fmt: skip
 def test_what_comes_between_replies(name, kept, cut, other):
