@@ -30,8 +30,8 @@ check: $(installed) ## lint, format, types, spelling, layers
 	$(bin)/codespell
 	$(bin)/python -m pytest -q --durations-min=1 tests/test_layers.py tests/test_packaging.py
 
-slow: $(installed) ## the long tests, each printing its figures
-	$(bin)/python -m pytest -n $(WORKERS) --dist worksteal -m slow -o timeout=0 -rA
+slow: $(installed) ## the long tests, each printing its figures; vLLM must be there
+	LUDUS_REQUIRE_VLLM=1 $(bin)/python -m pytest -n $(WORKERS) --dist worksteal -m slow -o timeout=0 -rA
 
 bench: $(installed) ## moves per second of every game
 	$(bin)/python benchmarks/speed.py

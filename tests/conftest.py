@@ -36,24 +36,29 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(NO_BWRAP)
 
 
-def demand_isolation(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Where isolation is demanded, what is skipped for lack of it has failed."""
-    if report.skipped and os.environ.get("LUDUS_REQUIRE_BWRAP") == "1":
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        if "bwrap" in reason or "bubblewrap" in reason:
+DEMANDED = {"LUDUS_REQUIRE_BWRAP": ("bwrap", "bubblewrap"), "LUDUS_REQUIRE_VLLM": ("vLLM",)}
+
+
+def demand(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Where isolation or vLLM is demanded, what is skipped for lack of it has failed."""
+    if not report.skipped:
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    for variable, words in DEMANDED.items():
+        if os.environ.get(variable) == "1" and any(word in reason for word in words):
             report.outcome = "failed"
-            report.longrepr = f"LUDUS_REQUIRE_BWRAP=1, yet: {reason}"
+            report.longrepr = f"{variable}=1, yet: {reason}"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
-    demand_isolation(report)
+    demand(report)
     return report
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
     report = yield
-    demand_isolation(report)
+    demand(report)
     return report

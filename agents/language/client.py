@@ -90,6 +90,14 @@ class Counted(Protocol):
     def tokens_out(self) -> int: ...
 
 
+class Done(NamedTuple):
+    """An answer of which nothing is wanted."""
+
+    text: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
 Answer = TypeVar("Answer", bound=Counted)
 
 
@@ -142,20 +150,29 @@ class Client:
         self._unreached = 0
 
     def ask(
-        self, seat: str, path: str, body: Mapping[str, Any], read: Callable[[dict[str, Any]], Answer]
+        self, seat: str, path: str, body: Mapping[str, Any] | None, read: Callable[[dict[str, Any]], Answer]
     ) -> Answer:
         """One answer, after as many attempts as it takes and the limits allow.
 
         Args:
             seat: whom it costs.
             path: where to, from the server's base address on, or a whole address.
-            body: of the request.
+            body: of the request; None only fetches.
             read: what is wanted of the answer's object; raises `Nonsense` where it is not there.
 
         Raises:
             CrewError: no attempt succeeded, or the fault will not pass.
             EngineGone: nobody has been there for too many requests in a row.
         """
+        return self._ask(seat, path, body, lambda text: read(_object(text)))
+
+    def tell(self, path: str, body: Mapping[str, Any]) -> None:
+        """Have something done, whatever is said of it; see `ask`."""
+        self._ask("", path, body, Done)
+
+    def _ask(
+        self, seat: str, path: str, body: Mapping[str, Any] | None, read: Callable[[str], Answer]
+    ) -> Answer:
         begun = time.monotonic()
         for attempt in range(self.limits.attempts):
             self._count(seat, calls=1, retries=int(attempt > 0))
@@ -190,11 +207,13 @@ class Client:
         )
 
     def _try(
-        self, path: str, body: Mapping[str, Any], read: Callable[[dict[str, Any]], Answer], timeout: float
+        self, path: str, body: Mapping[str, Any] | None, read: Callable[[str], Answer], timeout: float
     ) -> Answer | _Trouble:
+        options = {"timeout": timeout}
         try:
-            text = self._http.post(path, cast_to=str, body=body, options={"timeout": timeout})
-            return read(_object(text))
+            if body is None:
+                return read(self._http.get(path, cast_to=str, options=options))
+            return read(self._http.post(path, cast_to=str, body=body, options=options))
         except self._sdk.APIError as fault:  # a message may quote what was sent, keys included
             return self._trouble(fault)
         except Nonsense as fault:

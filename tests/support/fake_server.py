@@ -26,6 +26,10 @@ class Server(ThreadingHTTPServer):
     def url(self):
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
+    def offered(self):
+        """What is answered to GET."""
+        return {"data": [{"id": "a-model"}]}
+
     def answer(self, finish, text):
         """The body that says a text."""
         message = {"role": "assistant", "content": text}
@@ -42,6 +46,9 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
+
+    def do_GET(self):
+        self.send(200, self.server.offered(), {})
 
     def do_POST(self):
         server = self.server
