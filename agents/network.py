@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ludus.core.agent import Decision, Request, Tokens
 from ludus.core.errors import ConfigError, MissingExtra, UnknownName
-from ludus.core.game import Choice, Game, role_of
+from ludus.core.game import Choice, Forfeit, Game, Move, role_of
 from ludus.core.policy import Rows, Scores
 from ludus.core.registry import register_agent
 
@@ -179,6 +179,22 @@ class NetworkAgent:
         """What the network reads of a request: features, or counts of hashed words."""
         words = self.network.shape.words
         return hashed(request.information, words) if words else _features(request)
+
+    def written(self, request: Request, move: Move, raw: str | None = None) -> Tokens:
+        """A move that somebody else made, as this network would have; what was said is not read."""
+        if isinstance(move, Forfeit) or not isinstance(move, (int, np.integer)):
+            raise ConfigError(
+                f"{request.game}: {move!r} of {request.seat} is no move that a network can make"
+            )
+        return Tokens(
+            prompt=self.fed(request),
+            ids=np.array([move], np.int64),
+            logprobs=np.full(1, np.nan, np.float32),
+            sampled=np.ones(1, np.bool_),
+            policy=self.name,
+            version=self.version,
+            legal=_legal(request),
+        )
 
     def _rows(
         self, features: NDArray[Any], legal: NDArray[np.bool_] | None

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ludus.core.agent import Decision, Request, Tokens
 from ludus.core.errors import MissingExtra
-from ludus.core.game import Choice, Forfeit, Text
+from ludus.core.game import Choice, Forfeit, Move, Text
 from ludus.core.policy import Rows, Scores
 from ludus.core.registry import register_agent
 
@@ -227,6 +227,20 @@ class LanguageModel:
             return Decision(read.move, raw=raw, tokens=tokens, note=note)
         how = read.how if reply.stopped else "truncated"
         return Decision(read.move, raw=raw, read=how, tokens=tokens, note=note)
+
+    def written(self, request: Request, move: Move, raw: str | None = None) -> Tokens:
+        """A move that somebody else made, as this model would write it, or `raw` word for word."""
+        ways = (raw,) if raw is not None else self.prompter.spellings(move, request.options)
+        ids = self.model.encode_reply(ways[int(request.rng.integers(len(ways)))])
+        return Tokens(
+            prompt=np.array(self.prompt(request), np.int64),
+            ids=np.array(ids, np.int64),
+            logprobs=np.full(len(ids), np.nan, np.float32),
+            sampled=np.ones(len(ids), np.bool_),
+            policy=self.name,
+            version=self.version,
+            replies=self.replies(request),
+        )
 
     # --------------------------------------------------------------------------- probabilities
     def masses(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:

@@ -93,7 +93,7 @@ def _verdict(index: int, episode: Episode, agents: Mapping[str, Agent]) -> Verdi
         frames = list(replay(episode, game))
         _check_chance(episode, game)
         reached, notes["rules"] = "rules", _fingerprint_note(episode, game)
-        asked = list(_requests(episode, game, frames))
+        asked = list(requests(episode, game, frames))
         for level, check in (("crew", _check_crew), ("tokens", _check_tokens)):
             passed, notes[level] = check(episode, game, asked, agents)
             reached = level if passed else reached
@@ -157,8 +157,8 @@ def _check_crew(
     return agreed == total, f"{agreed} of {total} findings found again"
 
 
-def _requests(episode: Episode, game: Game[Any], frames: Iterable[Frame]) -> Iterator[Asked]:
-    """What every seat was asked, as the loop asked it, with the seat's own stream."""
+def requests(episode: Episode, game: Game[Any], frames: Iterable[Frame]) -> Iterator[Asked]:
+    """What every seat was asked at each step, as the loop asked it, with the seat's own stream."""
     rngs: dict[Seat, np.random.Generator] = {}
     past: dict[Seat, list[tuple[View, Move]]] = {seat: [] for seat in game.seats}
     for frame in frames:

@@ -178,9 +178,29 @@ PRIME_DPPO: Table = {
 }  # fmt: skip
 """The default of prime-rl."""
 
+# --------------------------------------------------------------------- imitation and preferences
+SFT: Table = {
+    "estimator": {"name": "returns"},
+    "objective": {"loss": {"name": "sft"}, "aggregation": {"name": "token_mean"}, "entropy_over": "tokens"},
+    "optimiser": {"name": "adamw", "rate": 2e-5, "clip": 1.0}, "selector": {"sources": ["file"]},
+}  # fmt: skip
+"""Cross-entropy on the decisions of a file, the rate as in TRL."""
+
+RFT: Table = {**SFT, "selector": {"sources": ["fresh"], "keep": {"name": "won"}}}
+"""The same on what has just been played, winners only (Yuan et al. 2023, arXiv:2308.01825)."""
+
+DPO: Table = {
+    "estimator": {"name": "returns"},
+    "objective": {
+        "loss": {"name": "dpo", "beta": 0.1}, "aggregation": {"name": "decision_token_mean"}, "entropy_over": "tokens",
+    },
+    "optimiser": _LM, "reference": "init",
+}  # fmt: skip
+"""Rafailov et al. 2023, arXiv:2305.18290. Wants groups: collect.samples of at least two."""
+
 PRESETS: dict[str, Table] = {
     "ppo": PPO, "magnet": MAGNET, "grpo": GRPO, "dr_grpo": DR_GRPO, "dapo": DAPO, "spiral": SPIRAL,
     "magnet_lm": MAGNET_LM, "ppo_verl": PPO_VERL, "ppo_trl": PPO_TRL, "grpo_classic": GRPO_CLASSIC, "gspo": GSPO,
     "cispo": CISPO, "rloo_trl": RLOO_TRL, "reinforce++": REINFORCE_PP, "rae_selfplay": RAE_SELFPLAY, "icepop": ICEPOP,
-    "prime_dppo": PRIME_DPPO,
+    "prime_dppo": PRIME_DPPO, "sft": SFT, "rft": RFT, "dpo": DPO,
 }  # fmt: skip

@@ -24,7 +24,7 @@ import torch
 from ludus.core.episode import Episode
 from ludus.core.errors import ConfigError, ContractError, TrainingError, UnknownName
 from ludus.core.exact import nash_conv
-from ludus.core.ledger import Ledger
+from ludus.core.ledger import Ledger, join
 from ludus.core.match import seats_filled
 from ludus.core.policy import Policy
 from ludus.core.registry import make
@@ -38,6 +38,7 @@ from ludus.training.policies import make_policy
 from ludus.training.rollout import Table, smaller
 from ludus.training.settings import LearnerConfig, Phase, RunConfig
 from ludus.training.store import Parts, Store, arrays_of, tensors_of
+from ludus.training.transcripts import Library
 
 
 def train(config: RunConfig, *, resume: bool = False, quiet: bool = False) -> Path:
@@ -97,6 +98,7 @@ class Run:
         self.table = Table(self.games, shares, self.cast, config.collect, config.seed)
         self.learners = {name_of(one): self._learner(one, int(seeds[1])) for one in config.learners}
         self._check()
+        self.library = Library(config, self.policies)
         self.collector = None
         if config.collect.by == "arrays":
             if len(self.games) > 1:
@@ -195,7 +197,7 @@ class Run:
         every = self.config.snapshot_every
         if every and (step - 1) % every == 0:
             self.cast.snapshot()
-        ledger, tally = self._collect(step, phase.lineup or self.config.lineup)
+        ledger, tally = self._collect(step, phase)
         active = [self.learners[name] for name in phase.learners or self.learners]
         batches = [(learner, learner.prepare(ledger)) for learner in active]
         if all(batch is None for _, batch in batches):
@@ -226,7 +228,15 @@ class Run:
             left -= phase.steps
         raise AssertionError("a step lies in one of the phases")
 
-    def _collect(self, step: int, lineup: Mapping[str, str]) -> tuple[Ledger, Tally]:
+    def _collect(self, step: int, phase: Phase) -> tuple[Ledger, Tally]:
+        """What the learners of a step may learn from: played now, and read from files."""
+        told = self.library.drawn(phase, step)
+        if all(reads.file for reads in phase.reads):
+            return join(told), Tally()
+        fresh, tally = self._play(step, phase.lineup or self.config.lineup)
+        return join([fresh, *told]), tally
+
+    def _play(self, step: int, lineup: Mapping[str, str]) -> tuple[Ledger, Tally]:
         if self.collector is not None:
             return self.collector.collect(self.cast, lineup)
         ledger, tally, played = self.table.rollout(lineup, step=step)

@@ -215,6 +215,35 @@ class Collect:
 
 
 @dataclass(frozen=True, slots=True)
+class Reads:
+    """Where the decisions of a phase come from: this run's play, or a file of episodes."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    file: str = ""
+    """Episodes as JSON lines; empty: play. Selectors know the two as "file" and "fresh"."""
+    agents: tuple[str, ...] = ()
+    """File: whose decisions, by the names in the file's lineups; everybody's if empty."""
+    games: Count = 0
+    """File: episodes in a step, pass after pass through the file in an order of its own; 0: all."""
+    words: Literal["own", "given"] = "own"
+    """File: replies of others written as the learning policy would write the move, or taken word for word where they
+    spoke. What was recorded of the policy itself stays as it is, token by token."""
+
+
+def _read_from(given: Any) -> Any:
+    """`"fresh"` and `"file:episodes.jsonl"` as `Reads`."""
+    if given == "fresh":
+        return Reads()
+    if isinstance(given, str):
+        kind, _, path = given.partition(":")
+        if kind != "file" or not path:
+            raise ValueError(f"{given!r} is nothing to read: 'fresh' or 'file:PATH'")
+        return Reads(path)
+    return given
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """A stretch of steps with its own lineup and learners."""
 
@@ -226,6 +255,9 @@ class Phase:
     """Who sits where, by seat or role; the run's lineup if empty."""
     learners: tuple[str, ...] = ()
     """Names of the learners that learn; all if empty."""
+    reads: tuple[Annotated[Reads, BeforeValidator(_read_from)], ...] = (Reads(),)
+    """What they learn from: "fresh", "file:PATH", or tables (file, agents, games, words). Nothing is played where "fresh"
+    is not among them."""
 
 
 @dataclass(frozen=True, slots=True)
