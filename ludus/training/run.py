@@ -29,6 +29,7 @@ from ludus.core.match import seats_filled
 from ludus.core.policy import Policy
 from ludus.core.registry import make
 from ludus.core.tables import tabulate
+from ludus.training.cards import write_cards
 from ludus.training.checks import check_learner, claim, name_of, occupants, recipe
 from ludus.training.collect import ArrayCollector, Tally
 from ludus.training.learner import Learner
@@ -282,6 +283,7 @@ class Run:
         aside.replace(last)
         for name, policy in self.policies.items():
             policy.save(self.folder / "policies" / name)
+        write_cards(self.folder)
 
     # ------------------------------------------------------------------------------ checkpoints
     def checkpoint(self) -> Path:
