@@ -147,7 +147,7 @@ class Client:
         self._sdk, self._http = sdk, http
         self._secrets = tuple(secret for secret in secrets if len(secret) >= SHORTEST)
         self._lock, self._halt = threading.Lock(), threading.Event()
-        self._unreached = 0
+        self._unreached, self._gone = 0, ""
 
     def ask(
         self, seat: str, path: str, body: Mapping[str, Any] | None, read: Callable[[dict[str, Any]], Answer]
@@ -173,6 +173,8 @@ class Client:
     def _ask(
         self, seat: str, path: str, body: Mapping[str, Any] | None, read: Callable[[str], Answer]
     ) -> Answer:
+        if self._halt.is_set():
+            raise EngineGone(f"{self.name}: {self._gone or 'the connections are closed'}")
         begun = time.monotonic()
         for attempt in range(self.limits.attempts):
             self._count(seat, calls=1, retries=int(attempt > 0))
@@ -201,10 +203,9 @@ class Client:
             self._unreached += 1
         if not self.limits.unreachable or self._unreached < self.limits.unreachable:
             return CrewError(told)
+        self._gone = f"the last {self._unreached} requests reached nobody: start the server again, and resume"
         self._halt.set()
-        return EngineGone(
-            f"{told}. The last {self._unreached} requests reached nobody: start the server again, and resume"
-        )
+        return EngineGone(f"{told}; {self._gone}")
 
     def _try(
         self, path: str, body: Mapping[str, Any] | None, read: Callable[[str], Answer], timeout: float

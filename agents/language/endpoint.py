@@ -100,8 +100,13 @@ class Endpoint(Remote):
 
 
 def transcript(messages: Sequence[Message]) -> str:
-    """A chat as a text to be continued: what was said, an empty line after each message."""
-    return "".join(f"{message['content']}\n\n" for message in messages)
+    """A chat as a text to be continued, as the style "completion" writes it for models of this process.
+
+    >>> transcript([{"role": "user", "content": "Your card is K."}]).splitlines()
+    ['Your card is K.', '', 'Answer:']
+    """
+    parts = [("Answer:\n" if m["role"] == "assistant" else "") + m["content"] + "\n\n" for m in messages]
+    return "".join([*parts, "Answer:\n"])
 
 
 def sampled(

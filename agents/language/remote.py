@@ -6,6 +6,7 @@ Requests go out on threads, at most so many at a time. What a server cannot or w
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from ludus.agents.language.client import Client, Cost, Limits, bare, secrets_in,
 from ludus.agents.language.engine import Ids
 from ludus.agents.language.prompts import Conversations, Message, Prompter
 from ludus.core.agent import Decision, Failure, Request, Tokens
-from ludus.core.errors import ConfigError, CrewError, EngineGone
+from ludus.core.errors import ConfigError, CrewError, EngineGone, UnknownName
 from ludus.core.game import Forfeit, Seat, Text
 from ludus.core.reading import split_thought
 
@@ -61,6 +62,16 @@ def found_key(given: str | None, variable: str, *, needed: bool) -> str | None:
     return given or (None if needed else NO_KEY)
 
 
+def _sorted(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of prompts, and settings of limits."""
+    prompts, limits = ({field.name for field in dataclasses.fields(kind)} for kind in (Prompter, Limits))
+    for name in settings:
+        if name not in prompts | limits:
+            raise UnknownName("setting of an agent on a server", name, prompts | limits)
+    prompting = {name: value for name, value in settings.items() if name in prompts}
+    return prompting, {name: value for name, value in settings.items() if name in limits}
+
+
 class Remote:
     """What agents over the network share; each says what it sends (`_body`) and how answers read (`_read`).
 
@@ -72,13 +83,15 @@ class Remote:
         keys: what no text may hold.
         address: of the server.
         name: what it is called in records; by default the model.
-        style, memory, system, window, thoughts, answer: as in `Prompter`.
         max_new_tokens: a reply that goes on for longer is cut by the server.
         temperature: left to the server if None.
         stop: a reply ends where its text comes to hold one of these.
         price_in, price_out: per million tokens.
         extra: further fields of the request's body.
-        settings: of `Limits`.
+        settings: of `Prompter` (style, memory, system, window, thoughts, answer, ...) and of `Limits`.
+
+    Raises:
+        UnknownName: there is no such setting.
     """
 
     def __init__(
@@ -91,12 +104,6 @@ class Remote:
         keys: Sequence[str],
         address: str,
         name: str = "",
-        style: str = "full",
-        memory: str = "auto",
-        system: str = "",
-        window: int = 2,
-        thoughts: str = "keep",
-        answer: str = "auto",
         max_new_tokens: int = 1024,
         temperature: float | None = None,
         stop: Sequence[str] = (),
@@ -106,10 +113,11 @@ class Remote:
         **settings: Any,
     ) -> None:
         self.model, self.name, self.path, self.address = model, name or model, path, bare(address)
-        self.prompter = Prompter(style, memory, system, window, thoughts, answer)
+        prompting, limiting = _sorted(settings)
+        self.prompter = Prompter(**prompting)
         self.max_new_tokens, self.temperature = max_new_tokens, temperature
         self.stops = tuple(stop) or self.prompter.stops
-        self.extra, self.limits = dict(extra or {}), Limits(**settings)
+        self.extra, self.limits = dict(extra or {}), Limits(**limiting)
         secrets = [*keys, *secrets_of(address), *secrets_in(self.extra)]
         self.client = Client(self.name, sdk, http, self.limits, secrets=secrets, prices=(price_in, price_out))
         self._turns: Conversations[tuple[Message, ...], str] = Conversations()

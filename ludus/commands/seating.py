@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from ludus.agents.language.client import redact
 from ludus.core.agent import Agent
 from ludus.core.errors import ConfigError, LudusError, UnknownName, nearest
 from ludus.core.game import Game, Seat, role_of
@@ -76,7 +77,10 @@ def agent_by(text: str, game: Game[Any]) -> Agent:
     found = _WRITTEN.fullmatch(text.strip())
     if found is None:
         raise ConfigError(f"{text!r} is no agent; write a name, name(key=value, ...), label=name or a folder")
-    name, settings = found["name"].strip(), _values(_split(found["settings"] or ""), f"the agent {text}")
+    name, settings = (
+        found["name"].strip(),
+        _values(_split(found["settings"] or ""), redact(f"the agent {text}")),
+    )
     if (folder := Path(name)).is_dir():
         settings, name = {"path": str(folder), **settings}, _kind(folder)
     elif "/" in name and name not in AGENTS:
@@ -105,7 +109,7 @@ def _made(text: str, maker: Callable[..., Any], settings: dict[str, Any]) -> Age
     except Exception as fault:
         broken = unreadable(Path(str(settings["path"]))) if "path" in settings else ""
         takes = f"; it takes {', '.join(inspect.signature(maker).parameters)}" if not broken else ""
-        raise ConfigError(f"{text!r} cannot be made: {broken or fault}{takes}") from fault
+        raise ConfigError(redact(f"{text!r} cannot be made: {broken or fault}{takes}")) from fault
     if not callable(getattr(agent, "act", None)):
         raise ConfigError(f"{text!r} makes {agent!r}, which is no agent: it has no act(requests)")
     return agent
