@@ -12,6 +12,7 @@ from ludus.core.registry import Registry
 from ludus.training.configuration import differences, dump, stored
 from ludus.training.credit import ESTIMATORS
 from ludus.training.divergences import DIVERGENCE_CONTROLLERS, ENTROPY_CONTROLLERS
+from ludus.training.evaluate import seated
 from ludus.training.objectives import AGGREGATIONS, CORRECTIONS
 from ludus.training.select import FILTERS
 from ludus.training.settings import LearnerConfig, Named, RunConfig
@@ -28,7 +29,7 @@ def occupants(config: RunConfig) -> set[str]:
     """Everybody who is named in a lineup, or is what a learner's divergence is from."""
     lineups = [config.lineup, *(phase.lineup for phase in config.phases)]
     anchors = {f"{learner.policy}@init" for learner in config.learners if learner.reference == "init"}
-    return anchors.union(*(lineup.values() for lineup in lineups))
+    return anchors.union(seated(config.evaluate), *(lineup.values() for lineup in lineups))
 
 
 def check_learner(learner: LearnerConfig, *, arrays: bool) -> None:

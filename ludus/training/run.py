@@ -22,16 +22,15 @@ import numpy as np
 import torch
 
 from ludus.core.episode import Episode
-from ludus.core.errors import ConfigError, ContractError, TrainingError, UnknownName
-from ludus.core.exact import nash_conv
+from ludus.core.errors import ConfigError, TrainingError, UnknownName
 from ludus.core.ledger import Ledger, join
 from ludus.core.match import seats_filled
 from ludus.core.policy import Policy
 from ludus.core.registry import make
-from ludus.core.tables import tabulate
 from ludus.training.cards import write_cards
 from ludus.training.checks import check_learner, claim, name_of, occupants, recipe
 from ludus.training.collect import ArrayCollector, Tally
+from ludus.training.evaluate import Evaluation
 from ludus.training.learner import Learner
 from ludus.training.lineup import Cast
 from ludus.training.metrics import Display, Metrics
@@ -98,6 +97,7 @@ class Run:
         shares = tuple(game.share for game in config.every_game)
         self.table = Table(self.games, shares, self.cast, config.collect, config.seed)
         self.learners = {name_of(one): self._learner(one, int(seeds[1])) for one in config.learners}
+        self.evaluation = Evaluation(config, self.games, self.cast, self.learners)
         self._check()
         self.library = Library(config, self.policies)
         self.collector = None
@@ -141,23 +141,7 @@ class Run:
                     raise UnknownName("learner of a phase", name, self.learners)
         for learner in self.config.learners:
             check_learner(learner, arrays=self.config.collect.by == "arrays")
-        self._check_evaluate()
-
-    def _check_evaluate(self) -> None:
-        """Refuse measures that could not be taken."""
-        config = self.config.evaluate
-        for name in config.policies:
-            if name not in self.policies:
-                raise UnknownName("policy to be evaluated", name, self.policies)
-        if not config.every:
-            return
-        for game in self.games:
-            try:
-                tabulate(game)
-            except (ContractError, ValueError) as fault:
-                raise ConfigError(
-                    f"evaluate.every = {config.every}: {game.id} cannot be measured exactly ({fault}); set it to 0"
-                ) from fault
+        self.evaluation.check()
 
     # -------------------------------------------------------------------------------- the loop
     def go(self, *, quiet: bool = False) -> Path:
@@ -187,7 +171,7 @@ class Run:
         for name, policy in self.policies.items():
             policy.save(self.folder / "policies" / f"{name}@init")
         if self.config.evaluate.every:
-            metrics.write(0, self._evaluate())
+            metrics.write(0, self.evaluation.measure(0))
         if self.collector is not None:
             self._keep_first(self._beside(0))
 
@@ -217,7 +201,7 @@ class Run:
         self.done = step
         every = self.config.evaluate.every
         if every and (step % every == 0 or step == self.config.steps):
-            line |= self._evaluate()
+            line |= self.evaluation.measure(step)
         return line
 
     def _phase(self, step: int) -> tuple[Phase, bool]:
@@ -249,16 +233,6 @@ class Run:
     def _left(self, step: int) -> int:
         """Episodes still to come after a step."""
         return (self.config.steps - step) * self.config.collect.games
-
-    def _evaluate(self) -> dict[str, float]:
-        line = {}
-        for name in self.config.evaluate.policies or self.policies:
-            for game in self.games:
-                conv = nash_conv(game, self.policies[name])
-                place = name if len(self.games) == 1 else f"{game.id}/{name}"
-                line[f"eval/nash_conv/{place}"] = conv
-                line[f"eval/exploitability/{place}"] = conv / len(game.players)
-        return line
 
     # ---------------------------------------------------------------------- episodes to be kept
     def _beside(self, step: int) -> list[Episode]:
@@ -296,6 +270,8 @@ class Run:
         for name, learner in self.learners.items():
             parts[f"learner-{name}"], about["learners"][name] = learner.state()
         parts["cast"], about["cast"] = self.cast.state()
+        if kept := self.evaluation.state():
+            parts["evaluation"] = kept
         if self.collector is not None:
             parts["games"], about["games"] = self.collector.state()
         return self.store.write(self.done, parts, about)
@@ -308,6 +284,8 @@ class Run:
         for name, learner in self.learners.items():
             learner.load(tensors_of(files[f"learner-{name}"]), about["learners"][name])
         self.cast.load(tensors_of(files["cast"]), about["cast"])
+        if "evaluation" in files:
+            self.evaluation.load(arrays_of(files["evaluation"]))
         if self.collector is not None:
             self.collector.load(arrays_of(files["games"]), about["games"])
         self.done, self.decisions = int(about["step"]), int(about["decisions"])

@@ -262,14 +262,20 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Evaluate:
-    """Exact measures of small games, taken while training."""
+    """Measures of policies, taken while training."""
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
     every: Count = 0
     """Steps between measures; 0: never. The last step is always measured where this is not 0."""
     policies: tuple[str, ...] = ()
-    """Which policies play all seats; all of them if empty."""
+    """Which policies are measured: main, main@magnet (the moving average of its weights), main@init; all of the
+    run's if empty."""
+    measures: Choices = (Named("nash_conv"),)
+    """What is measured: nash_conv, nash_conv_average (weighting, after), return_exact (opponents), loss_rate,
+    seat_balance, legal_mass, all exact and of games that can be tabulated; against (opponents, games) and self_play
+    (games), which play. All take only (names of games) and policies. Opponents are a list of names, or a table of
+    names, folders and { name = ..., ... } by label: uniform, optimal, mcts, main@init, runs/a/policies/b."""
 
 
 @dataclass(frozen=True, slots=True)

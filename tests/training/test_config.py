@@ -9,7 +9,7 @@ import pytest
 
 from ludus.config import TABLES, explain, field_help, load
 from ludus.core.errors import ConfigError, UnknownName
-from ludus.training import run as run_module
+from ludus.training import evaluate as evaluate_module
 from ludus.training.configuration import differences, dump, merged, parse, stored, tables, toml
 from ludus.training.recipes import PRESETS
 from ludus.training.run import Run
@@ -148,7 +148,7 @@ def test_a_correction_of_nothing_is_refused(small, tmp_path):
 
 
 def test_what_cannot_be_tabulated_is_not_measured(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "tabulate", functools.partial(run_module.tabulate, limit=10))
+    monkeypatch.setattr(evaluate_module, "tabulate", functools.partial(evaluate_module.tabulate, limit=10))
     with pytest.raises(ConfigError, match=r"evaluate.every = 5: kuhn_poker .* more than 10 .* set it to 0"):
         Run(load(small, ["evaluate.every=5", f"root={tmp_path}"]))
     Run(load(small, ["name=unmeasured", f"root={tmp_path}"]))
