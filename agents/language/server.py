@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
@@ -73,6 +73,7 @@ class ServerEngine:
         base_url: of the server, as in "http://localhost:8000/v1".
         model: as the server names it; by default the first that it offers.
         lora: fields of peft's `LoraConfig` that adapters are made with, or nothing where there are none.
+        stops: tokens that end a reply, beside those that the server knows of.
         shared: a folder that the server sees under the same path, for weights on their way; by default
             one for temporary files on this machine.
         key_variable: the environment variable that holds the server's key, if it wants one.
@@ -95,6 +96,7 @@ class ServerEngine:
         model: str = "",
         *,
         lora: Mapping[str, Any] | None = None,
+        stops: Iterable[int] = (),
         shared: str | Path | None = None,
         key_variable: str = "",
         **settings: Any,
@@ -103,7 +105,7 @@ class ServerEngine:
         key = found_key(None, key_variable, needed=False)
         http = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0)
         secrets = [*secrets_of(base_url), *([key] if key and key != NO_KEY else [])]
-        self.address, self.lora = bare(base_url), dict(lora or {})
+        self.address, self.lora, self.stops = bare(base_url), dict(lora or {}), sorted(stops)
         self.client = Client(self.address, openai, http, limits, secrets=secrets)
         self._root = base_url.rstrip("/").removesuffix("/v1")
         self._folder = Path(tempfile.mkdtemp(prefix="ludus-weights-", dir=shared))
@@ -226,7 +228,9 @@ class ServerEngine:
 
     def _free(self, reply: Reply) -> Sampled:
         job = reply.job
-        body = {**self._body(job.ids, reply.limit, job.adapter), **_drawing(job)}
+        endless = job.sampling.ignore_end
+        ends = {"stop_token_ids": [] if endless else self.stops, "ignore_eos": endless}
+        body = {**self._body(job.ids, reply.limit, job.adapter), **_drawing(job), **ends}
         if job.sampling.stop:
             body["stop"] = list(job.sampling.stop)
         drawn = self._draw(body, job.ids)

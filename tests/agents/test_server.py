@@ -63,7 +63,7 @@ def job(*ids, **more):
 
 
 def test_prompts_and_replies_are_token_ids():
-    with Server(completion()) as server, engine(server) as it:
+    with Server(completion()) as server, engine(server, stops={9, 4}) as it:
         assert (it.model, it.context, it.adapters) == ("a-model", 64, ())
         sampling = {"temperature": 0.5, "top_k": 3, "top_p": 0.9, "stop": ("x",)}
         (reply,) = it.sample([job(sampling=sampling)])
@@ -76,6 +76,7 @@ def test_prompts_and_replies_are_token_ids():
             16,
         )
         assert (body["temperature"], body["top_k"], body["top_p"], body["stop"]) == (0.5, 3, 0.9, ["x"])
+        assert body["stop_token_ids"] == [4, 9]
         assert body["seed"] == int(np.random.default_rng(0).integers(2**31))
         assert (it.fed, it.saved) == (3, 1)
         (greedy,) = it.sample([job(sampling={"temperature": 0})])
