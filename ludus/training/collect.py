@@ -37,13 +37,28 @@ class Drawer(Protocol):
 
 @dataclass(slots=True)
 class Tally:
-    """What the games that ended during a step came to, by (agent, seat)."""
+    """What the games that ended during a step came to, by (agent, seat).
+
+    Attributes:
+        episodes, decisions, forfeits, dropped: how many.
+        unusable: decisions whose reply could not be used.
+        replies, tokens, truncated: replies of language models, their tokens, and those cut at the limit.
+        first: the first player's seat.
+        returns: sum and number, by agent and seat.
+        games: the same of each game alone, where there are several.
+    """
 
     episodes: int = 0
     decisions: int = 0
     forfeits: int = 0
     dropped: int = 0
+    unusable: int = 0
+    replies: int = 0
+    tokens: int = 0
+    truncated: int = 0
+    first: Seat = ""
     returns: dict[tuple[str, Seat], list[float]] = field(default_factory=dict)
+    games: dict[str, Tally] = field(default_factory=dict)
 
     def earned(self, agent: str, seat: Seat, amount: float, games: int = 1) -> None:
         """Book what a seat earned in so many games."""
@@ -53,14 +68,30 @@ class Tally:
 
     def metrics(self) -> dict[str, float]:
         """Means, under CleanRL's names where it has them."""
-        games = max(self.episodes, 1)
         log = {f"charts/return/{a}/{s}": total / n for (a, s), (total, n) in sorted(self.returns.items())}
-        return log | {
-            "charts/episodes": float(self.episodes),
+        log |= self.means() | {"charts/episodes": float(self.episodes)}
+        if self.dropped:
+            log["charts/groups_dropped"] = float(self.dropped)
+        if len(self.games) > 1:
+            for name, part in self.games.items():
+                log |= {f"{key}/{name}": number for key, number in part.means().items()}
+        return log
+
+    def means(self) -> dict[str, float]:
+        """What depends on no agent: lengths, and what went wrong with replies."""
+        games, decisions = max(self.episodes, 1), max(self.decisions, 1)
+        log = {
             "charts/episodic_length": self.decisions / games,
             "charts/forfeits": self.forfeits / games,
-            **({"charts/groups_dropped": float(self.dropped)} if self.dropped else {}),
+            "charts/unusable": self.unusable / decisions,
         }
+        if self.replies:
+            log["charts/reply_length"] = self.tokens / self.replies
+            log["charts/truncated"] = self.truncated / self.replies
+        first = [entry for (_, seat), entry in self.returns.items() if seat == self.first]
+        if first:
+            log["charts/first_seat_return"] = sum(total for total, _ in first) / sum(n for _, n in first)
+        return log
 
 
 @dataclass(slots=True, eq=False)
@@ -124,7 +155,7 @@ class ArrayCollector:
     def collect(self, cast: Cast, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
         """T decisions of every row, and the games that ended meanwhile."""
         agents, table = self._seated(cast, lineup)
-        tally = Tally()
+        tally = Tally(first=self.game.seats[0])
         s = _Stretch.blank(self.length, self.batch, self._count == 0, self._earned.copy())
         for t in range(self.length):
             self._step(s, t, agents, table, tally)

@@ -173,7 +173,8 @@ def _seat_balance(context: Context) -> Figures:
     players = context.game.players
     first = encounter(context.game, dict.fromkeys(players, context.rows()))[players[0]]
     decided = first.win + first.lose
-    return {"seat_balance": first.win / decided if decided else np.nan, "seat_payoff": first.payoff}
+    wins = first.win / decided if decided else np.nan
+    return {"first_seat_wins_exact": wins, "first_seat_return_exact": first.payoff}
 
 
 @evaluator("legal_mass", wants=_small)

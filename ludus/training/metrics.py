@@ -80,7 +80,7 @@ class Display:
         quiet: show nothing.
     """
 
-    SHOWN = ("eval/nash_conv", "losses/entropy", "losses/legal_mass", "charts/forfeits")
+    SHOWN = ("eval/nash_conv", "eval/loss_rate", "losses/entropy", "losses/legal_mass", "charts/forfeits")
 
     def __init__(self, config: RunConfig, *, quiet: bool) -> None:
         from rich.console import Console

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ludus.arenas.leaderboard import UNUSABLE
 from ludus.core.agent import Agent
 from ludus.core.episode import Episode
 from ludus.core.errors import ConfigError
@@ -143,17 +144,28 @@ def _varied(played: Sequence[Episode]) -> list[Episode]:
 
 
 def tallied(played: Sequence[Episode]) -> Tally:
-    """What episodes came to, by agent and seat."""
+    """What episodes came to, by agent and seat, in all and of each game."""
     tally = Tally()
     for episode in played:
-        if episode.end == "error":
-            continue
-        tally.episodes += 1
-        tally.decisions += len(episode.steps)
-        tally.forfeits += episode.end == "forfeit"
-        for seat, amount in episode.returns.items():
-            tally.earned(episode.lineup[seat], seat, amount)
+        if episode.end != "error":
+            for part in (tally, tally.games.setdefault(episode.game, Tally())):
+                _book(part, episode)
     return tally
+
+
+def _book(tally: Tally, episode: Episode) -> None:
+    tally.episodes += 1
+    tally.decisions += len(episode.steps)
+    tally.forfeits += episode.end == "forfeit"
+    tally.first = tally.first or next(iter(episode.returns))
+    for step in episode.steps:
+        tally.unusable += step.read in UNUSABLE or bool(step.rejected)
+        if step.raw is not None and step.tokens is not None:
+            tally.replies += 1
+            tally.tokens += len(step.tokens.ids)
+            tally.truncated += step.tokens.truncated
+    for seat, amount in episode.returns.items():
+        tally.earned(episode.lineup[seat], seat, amount)
 
 
 def smaller(table: Table, games: int) -> Table:
