@@ -6,7 +6,7 @@ and AdamW, in float32, one update, nothing sampled and no old log-probabilities 
 trainer does after it, and begins with padded tensors. Both count the same tokens: those of prompts and replies.
 
 Workloads are decisions of recorded self-play, as games give them, and as many with prompts and replies of equal
-length that share nothing. Each of them is run by each trainer in a process of its own.
+length that share nothing. Each trainer has a process of its own, and the two take turns.
 
 Example:
     python benchmarks/trainer.py --games tic_tac_toe kuhn_poker --rows 256
@@ -163,19 +163,24 @@ def trl_inputs(ledger: Ledger, rows: np.ndarray, advantages: np.ndarray) -> dict
 
 
 def run_arm(options: argparse.Namespace) -> None:
-    """Time one trainer on one workload, and print what came of it as JSON."""
+    """One trainer on one workload: a step for every line that comes in, and a line of JSON about each."""
     torch.set_num_threads(options.threads)
     ledger: Ledger = pickle.loads(options.workload.read_bytes())  # noqa: S301 - written by this very script
     advantages = np.random.default_rng(0).normal(size=len(ledger))
     step = {"ludus": ludus, "trl": trl}[options.arm](options.model, ledger, advantages, options.micro)
     before = peak()
-    times = []
-    first = step()
-    for _ in range(options.repetitions):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    print(json.dumps({"times": times, "loss": first, "peak": peak(), "grown": peak() - before}))
+    for _ in sys.stdin:
+        start, worked = time.perf_counter(), time.process_time()
+        loss = step()
+        taken, busy = time.perf_counter() - start, time.process_time() - worked
+        figures = {
+            "seconds": taken,
+            "processor": busy,
+            "loss": loss,
+            "peak": peak(),
+            "grown": peak() - before,
+        }
+        print(json.dumps(figures), flush=True)
 
 
 def peak() -> float:
@@ -194,15 +199,30 @@ def measure(model: Path, ledger: Ledger, aside: Path, options: argparse.Namespac
     path = aside / "workload.pickle"
     path.write_bytes(pickle.dumps(ledger))
     tokens = sum(map(len, ledger.prompts)) + int(ledger.length.sum())
+    arms = {}
+    for name in ("ludus", "trl"):
+        command = [sys.executable, __file__, "--arm", name, "--model", model, "--workload", path]
+        command += ["--threads", str(options.threads), "--micro", str(options.micro)]
+        arms[name] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    steps: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
+    for _ in range(1 + options.repetitions):  # they take turns, so that both meet the same load
+        for name, arm in arms.items():
+            assert arm.stdin is not None
+            assert arm.stdout is not None
+            print("step", file=arm.stdin, flush=True)
+            figures = json.loads(arm.stdout.readline() or f'"{name} has failed"')
+            steps[name].append(figures)
+    for arm in arms.values():
+        arm.communicate()
     found: dict[str, Any] = {"rows": len(ledger), "tokens": tokens}
-    for arm in ("ludus", "trl"):
-        command = [sys.executable, __file__, "--arm", arm, "--model", model, "--workload", path]
-        for name in ("threads", "micro", "repetitions"):
-            command += [f"--{name}", str(getattr(options, name))]
-        said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        result = json.loads(said.splitlines()[-1])
-        found[arm] = result | {"speed": tokens / statistics.median(result["times"])}
-    found["ratio"] = found["ludus"]["speed"] / found["trl"]["speed"]
+    for name, (first, *rest) in steps.items():  # the first step warms up, from the same weights
+        times = [each["seconds"] for each in rest]
+        found[name] = {
+            "loss": first["loss"], "times": times, "processor": [each["processor"] for each in rest],
+            "speed": tokens / statistics.median(times), "peak": rest[-1]["peak"], "grown": rest[-1]["grown"],
+        }  # fmt: skip
+    ratios = [b / a for a, b in zip(found["ludus"]["times"], found["trl"]["times"], strict=True)]
+    found["ratio"] = statistics.median(ratios)
     return found
 
 
