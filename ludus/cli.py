@@ -1,4 +1,4 @@
-"""The command line: `ludus games | check | new | play | train | tournament | leaderboard | exploit | replay | verify | demo`.
+"""The command line: `ludus games | check | new | play | train | tournament | leaderboard | exploit | curves | replay | verify | demo`.
 
 Each command is a function in `ludus.commands`, which imports what it needs when it is called.
 """
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import typer
 
-from ludus.commands import demo, exploit, games, language, new, play, tournament, train
+from ludus.commands import curves, demo, exploit, games, language, new, play, tournament, train
 from ludus.core.errors import LudusError
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (games, new, play, train, tournament, exploit, language, demo):
+for module in (games, new, play, train, tournament, exploit, curves, language, demo):
     module.add_to(app)
 
 

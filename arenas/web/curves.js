@@ -19,7 +19,7 @@ function short(x) {
 
 /* One panel. `state` is {x: key of the abscissa, log: whether ordinates that can be are logarithmic}. */
 function panel(curve, names, state) {
-  const series = curve.series.map((s) => ({ name: s.name, hue: colour(names.indexOf(s.name)),
+  const series = curve.series.map((s) => ({ name: s.name, faint: s.faint, hue: colour(names.indexOf(s.name)),
     points: s.y.map((y, k) => [s.x[state.x] ? s.x[state.x][k] : null, y]).filter(([x, y]) => x !== null && y !== null) }))
     .filter((s) => s.points.length);
   const log = state.log && curve.log && series.every((s) => s.points.every((p) => p[1] > 0));
@@ -53,7 +53,9 @@ function panel(curve, names, state) {
 /* Noisy curves are drawn faintly as measured, and over them a running mean. */
 function draw(picture, s, X, Y, least) {
   const kept = s.points.filter((p) => p[0] >= least);
+  if (s.faint && kept.length < 2) return;
   const path = (points) => points.map(([x, y], k) => (k ? "L" : "M") + X(x).toFixed(1) + " " + Y(y).toFixed(1)).join("");
+  if (s.faint) return picture.append(svg("path", { d: path(kept), fill: "none", style: `stroke:${s.hue}`, "stroke-width": 1, opacity: 0.4 }));
   const window = kept.length > 60 ? Math.round(kept.length / 30) : 0;
   const mean = kept.map((p, k) => {
     const reach = Math.min(window, k, kept.length - 1 - k), near = kept.slice(k - reach, k + reach + 1);
@@ -64,7 +66,8 @@ function draw(picture, s, X, Y, least) {
   const last = kept.at(-1);
   if (last) picture.append(svg("circle", { cx: X(last[0]), cy: Y(mean.at(-1)[1]), r: 3.5, style: `fill:${s.hue}` }));
 }
-function follow(picture, series, X, Y, curve, state, least, right) {
+function follow(picture, lines, X, Y, curve, state, least, right) {
+  const series = lines.filter((s) => !s.faint);
   const line = svg("line", { class: "base", y1: BOX.top, y2: BOX.h - BOX.bottom, visibility: "hidden" });
   const dots = series.map((s) => svg("circle", { r: 4, style: `fill:${s.hue};stroke:var(--paper)`, "stroke-width": 1.5, visibility: "hidden" }));
   picture.append(line, ...dots);
