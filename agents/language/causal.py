@@ -94,6 +94,7 @@ class CausalModel:
         if adapted and lora is not None:
             raise ConfigError(f"{path} is an adapter already, with settings of its own: leave out lora")
         whole = find_base(path, base) if adapted else self.path
+        self.home = whole  # where the model lies that adapters change
         self.model = read_model(whole, dtype)
         own = not adapted or (Path(path) / "tokenizer_config.json").is_file()
         self.tokenizer = read_tokenizer(self.path if own else whole)
@@ -276,9 +277,27 @@ class CausalModel:
         return () if self._adapters is None else self._adapters.names
 
     @property
+    def lora(self) -> dict[str, Any] | None:
+        """The settings of its adapters as peft writes them; None without adapters."""
+        return None if self._adapters is None else self._adapters.peft.peft_config[self.adapter].to_dict()
+
+    @property
     def context(self) -> int:
         """How many tokens prompt and reply may have together."""
         return int(getattr(self.model.config, "max_position_embeddings", 2**31))
+
+    def fitting(self, prompt: Ids, whose: str) -> Ids:
+        """A prompt, if it leaves room for a reply.
+
+        Raises:
+            ConfigError: it does not fit the context; says whose it is and what to do.
+        """
+        if len(prompt) < self.context:
+            return prompt
+        raise ConfigError(
+            f"{whose}: a prompt of {len(prompt)} tokens leaves no room in the context of {self.path}, which is "
+            f"{self.context}: let the model see less (memory = 'turn' or 'window'), or take one with a longer context"
+        )
 
     @contextmanager
     def using(self, adapter: str) -> Iterator[None]:

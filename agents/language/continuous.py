@@ -125,17 +125,18 @@ class TransformersEngine:
     def update(self, weights: Mapping[str, Any], version: int, adapter: str = "") -> None:
         """Copy weights into the model; see `Engine`."""
         self.model.load(weights, adapter)
-        self.forget()
+        self.forget(adapter)
 
-    def forget(self) -> None:
-        """Drop every prefix: the weights are others now.
+    def forget(self, adapter: str = "") -> None:
+        """Drop every prefix that was read with an adapter, or at all: the weights are others now.
 
         Raises:
             RuntimeError: replies are under way, half of which would be another model's.
         """
-        if any(batch.active or batch.waiting for batch in self._batches.values()):
+        concerned = [batch for name, batch in self._batches.items() if adapter in ("", name)]
+        if any(batch.active or batch.waiting for batch in concerned):
             raise RuntimeError("weights cannot change while replies are under way")
-        for batch in self._batches.values():
+        for batch in concerned:
             batch.shelf.clear()
 
     def close(self, sessions: Sequence[str]) -> None:

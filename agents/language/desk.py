@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ludus.agents.language.causal import CausalModel
@@ -53,8 +52,10 @@ class Desk:
             del self._out[place]
 
 
-def make_engine(spec: str | Mapping[str, Any], model: CausalModel, path: str | Path, at_once: int) -> Engine:
-    """The engine that a setting asks for: a name, or a table of name and options."""
+def make_engine(spec: str | Mapping[str, Any] | Engine, model: CausalModel, at_once: int) -> Engine:
+    """The engine that a setting asks for: one that is there, a name, or a table of name and options."""
+    if not isinstance(spec, (str, Mapping)):
+        return spec
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
     name = options.pop("name", "transformers")
     if name == "transformers":
@@ -62,5 +63,11 @@ def make_engine(spec: str | Mapping[str, Any], model: CausalModel, path: str | P
     if name == "vllm":
         from ludus.agents.language.vllm_engine import VLLMEngine
 
-        return VLLMEngine(path, stops=model.stops, **options)
-    raise UnknownName("engine", name, ("transformers", "vllm"))
+        return VLLMEngine(
+            model.home, lora=model.lora, stops=model.stops, **{"max_num_seqs": at_once, **options}
+        )
+    if name == "server":
+        from ludus.agents.language.server import ServerEngine
+
+        return ServerEngine(lora=model.lora, stops=model.stops, **options)
+    raise UnknownName("engine", name, ("transformers", "vllm", "server"))

@@ -112,7 +112,7 @@ class Engine(Protocol):
         """One reply for each job, in order."""
 
     def update(self, weights: Mapping[str, Any], version: int, adapter: str = "") -> None:
-        """Sample under these weights from now on; none of its jobs may be under way.
+        """Sample under these weights from now on; no job that they concern may be under way.
 
         Args:
             weights: torch tensors by name: the whole model's, or with `adapter` the adapter's alone.

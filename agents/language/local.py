@@ -35,7 +35,7 @@ try:
 except ImportError as absent:
     raise MissingExtra("a local language model", "llm") from absent
 
-from ludus.agents.language.engine import Ids, Job, Sampled
+from ludus.agents.language.engine import Engine, Ids, Job, Sampled
 from ludus.agents.language.manner import Manner, read_manner, write_manner
 from ludus.agents.language.prompts import Conversations
 from ludus.agents.language.tokens import Thread
@@ -52,9 +52,10 @@ class LanguageModel:
         path: a Hugging Face folder or name. Settings not given are those saved in the folder.
         name: what the policy is called in records.
         version: the version of its weights.
-        engine: what samples: "transformers", on the very weights that learn; or "vllm", alone or as a
-            table with its options, to which the weights are sent whenever they have changed.
-        rows_at_once: replies under way at a time (transformers).
+        engine: what samples: "transformers", on the very weights that learn; or "vllm" or "server", alone
+            or as a table with options, to which the weights are sent whenever they have changed; or an
+            `Engine`. Adapters of one model share it.
+        rows_at_once: replies under way at a time.
         settings: fields of `Manner`; and, as in `CausalModel`, device, dtype and how it is loaded.
 
     Raises:
@@ -67,7 +68,7 @@ class LanguageModel:
         *,
         name: str = "language",
         version: int = 0,
-        engine: str | Mapping[str, Any] = "transformers",
+        engine: str | Mapping[str, Any] | Engine = "transformers",
         rows_at_once: int = 512,
         **settings: Any,
     ) -> None:
@@ -83,7 +84,7 @@ class LanguageModel:
             **settings,
         )
         self.rows_at_once = rows_at_once
-        self.desk = Desk(make_engine(engine, self.model, path, rows_at_once))
+        self.desk = Desk(make_engine(engine, self.model, rows_at_once))
         self.forget()
 
     def forget(self) -> None:
@@ -115,7 +116,7 @@ class LanguageModel:
         jobs = []
         for request in requests:
             job = Job(
-                self.prompt(request),
+                self.model.fitting(self.prompt(request), f"{request.game}, {request.seat}"),
                 request.rng,
                 self._kept(("sampling", request.seat), partial(self.manner.sampling, request.seat)),
                 session=f"{request.key} {request.seat}",
@@ -131,7 +132,7 @@ class LanguageModel:
         adapter, engine = self.model.adapter, self.desk.engine
         if self.desk.versions.get(adapter) != self.version:
             if isinstance(engine, TransformersEngine):
-                engine.forget()
+                engine.forget(adapter)
             else:
                 engine.update(self.state(), self.version, adapter)
             self.desk.versions[adapter] = self.version

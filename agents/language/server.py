@@ -278,7 +278,7 @@ class ServerEngine:
             RuntimeError: replies are under way, half of which would be another model's.
             ConfigError: the server was not started for this, or cannot read the weights.
         """
-        if self._out:
+        if any(adapter in ("", job.adapter) for job in self._out.values()):
             raise RuntimeError("weights cannot change while replies are under way")
         if adapter:
             self._adapt(weights, version, adapter)

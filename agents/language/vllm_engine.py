@@ -226,7 +226,7 @@ class VLLMEngine:
             RuntimeError: replies are under way, half of which would be another model's.
             ConfigError: the weights are no adapter of this model, or it was not told of adapters.
         """
-        if self._under_way:
+        if any(adapter in ("", reply.job.adapter) for reply in self._under_way.values()):
             raise RuntimeError("weights cannot change while replies are under way")
         if adapter:
             self._adapt(weights, version, adapter)

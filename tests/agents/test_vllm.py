@@ -3,6 +3,7 @@
 It takes long to load, so one test loads it once and looks at everything: `CHECKS`, in order, on one engine.
 """
 
+import dataclasses
 import importlib.util
 import random
 
@@ -18,9 +19,14 @@ from peft.utils import get_peft_model_state_dict
 
 from ludus.agents.language.causal import CausalModel
 from ludus.agents.language.engine import Job, Sampling
+from ludus.agents.language.local import LanguageModel
 from ludus.agents.language.tiny import make_tiny
 from ludus.agents.language.vllm_engine import VLLMEngine
 from ludus.core.errors import ConfigError, UnknownName
+from ludus.core.ledger import Ledger
+from ludus.core.play import play
+from ludus.training.configuration import parse
+from ludus.training.learner import Learner
 
 CLOSE = 1e-4  # how far log-probabilities in float32 may lie apart
 SLOTS = 8
@@ -270,6 +276,57 @@ def closed_sessions_answer_no_more(bench):
     while ready := bench.engine.poll():
         came += [job.session for job, _ in ready]
     assert came == ["kept", "kept"]
+
+
+def apart(policy, episodes, seat):
+    """How far the log-probabilities that a seat was sampled with lie from what its policy now scores."""
+    steps = [step.tokens for episode in episodes for step in episode.of(seat)]
+    pairs = [(place, tuple(tokens.ids.tolist())) for place, tokens in enumerate(steps)]
+    with torch.no_grad():
+        ours = policy.model.score([tuple(tokens.prompt.tolist()) for tokens in steps], pairs).logprobs
+    return max(
+        np.abs(row[: len(tokens.ids)].numpy() - tokens.logprobs).max()
+        for row, tokens in zip(ours, steps, strict=True)
+    )
+
+
+@check
+def a_policy_samples_learns_and_samples_with_the_weights_it_has_learned(bench):
+    policy = LanguageModel(
+        bench.model.path, engine=bench.engine, name="main", max_new_tokens=8, style="compact"
+    )
+    config = parse(
+        {"game": {"name": "kuhn_poker"}, "policies": {"main": "language"}, "lineup": {"player": "main"},
+         "phases": [{"steps": 1}], "learners": [{"policy": "main", "preset": "spiral", "optimiser": {"rate": 1e-2}}]}
+    )  # fmt: skip
+    learner = Learner(config.learners[0], policy, steps=1, seed=0)
+    before = list(play("kuhn_poker", {"player": policy}, range(16)))
+    assert apart(policy, before, "player_0") < CLOSE
+    learner.learn(learner.prepare(Ledger.of(before)), step=1)
+    assert apart(policy, before, "player_0") > 100 * CLOSE
+    after = list(play("kuhn_poker", {"player": policy}, range(16)))
+    assert apart(policy, after, "player_0") < CLOSE
+    assert {step.tokens.version for episode in after for step in episode.steps} == {1}
+
+
+@check
+def two_adapters_play_each_other_in_one_engine(bench):
+    bench.engine.update(CausalModel(bench.model.path).weights(), 0)
+    settings = {"engine": bench.engine, "max_new_tokens": 8, "style": "compact", "constrain": "replies"}
+    one = LanguageModel(bench.model.path, lora={"rank": 4, "alpha": 8}, name="one", **settings)
+    other = one.frozen("other")
+    with torch.no_grad():
+        for name, weight in one.model.weights().items():
+            if "lora_B" in name:
+                weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(3))
+    one.version += 1
+    episodes = list(play("kuhn_poker", {"player_0": one, "player_1": other}, range(24)))
+    assert {episode.end for episode in episodes} == {"over"}
+    free = [dataclasses.replace(policy.manner, constrain="") for policy in (one, other)]
+    one.manner, other.manner = free
+    episodes = list(play("kuhn_poker", {"player_0": one, "player_1": other}, range(24), max_steps=2))
+    assert apart(one, episodes, "player_0") < CLOSE
+    assert apart(other, episodes, "player_0") > 100 * CLOSE
 
 
 @pytest.fixture(scope="module")
