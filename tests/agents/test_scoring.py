@@ -231,6 +231,13 @@ def test_what_does_not_fit_the_context_is_not_scored(folder):
         CausalModel(folder).score([(1,) * 5000], [(0, (1,))])
 
 
+def test_a_prompt_that_does_not_fit_names_game_and_seat(folder):
+    model = LanguageModel(folder)
+    model.model.model.config.max_position_embeddings = 20
+    with pytest.raises(ConfigError, match=r"kuhn_poker, player_0: a prompt of \d+ tokens .* is 20: .*memory"):
+        list(play("kuhn_poker", {"player": model}, [0]))
+
+
 def test_unknown_types_are_refused(folder):
     with pytest.raises(UnknownName, match="did you mean 'bfloat16'"):
         CausalModel(folder, autocast="bfloat")
