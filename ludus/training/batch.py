@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy, Scores
 from ludus.training.aggregations import Totals
 from ludus.training.credit import Credit
+from ludus.training.distributed import ALONE, World
 from ludus.training.objectives import Part
 from ludus.training.terms import Field
 
@@ -208,6 +209,9 @@ def whitened(advantages: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 # ------------------------------------------------------------------------------------ scoring
+Columns: TypeAlias = dict[str, NDArray[np.float32]]
+
+
 class Rescored(NamedTuple):
     """What a policy says of decisions without learning.
 
@@ -226,11 +230,13 @@ class Rescored(NamedTuple):
     choices: NDArray[np.float32] | None
 
 
-def rescored(policy: Policy, ledger: Ledger, *, most: int = CHUNK, tokens: int = 0) -> Rescored:
-    """Score all decisions without gradients, in micro-batches."""
-    columns: dict[str, NDArray[np.float32]] = {}
+def rescored(
+    policy: Policy, ledger: Ledger, *, most: int = CHUNK, tokens: int = 0, world: World = ALONE
+) -> Rescored:
+    """Score all decisions without gradients, in micro-batches; several processes score a share each."""
+    columns: Columns = {}
     choices: NDArray[np.float32] | None = None
-    for index in micro_batches(ledger, np.arange(len(ledger)), most=most, tokens=tokens):
+    for index in world.share(row_sets(ledger, np.arange(len(ledger)), world, most=most, tokens=tokens)):
         rows = ledger.rows(index)
         with torch.no_grad():
             scores = policy.score(rows)
@@ -242,11 +248,26 @@ def rescored(policy: Policy, ledger: Ledger, *, most: int = CHUNK, tokens: int =
         if scores.choices is not None:
             choices = _widened(choices, len(ledger), scores.choices.shape[1])
             choices[index, : scores.choices.shape[1]] = scores.choices.float().cpu().numpy()
+    columns, choices = _joined(world.gathered((columns, choices)), len(ledger))
     none = np.zeros(0, np.float32)
     return Rescored(
         columns.get("logprobs", none), columns.get("entropy", none), columns.get("token_values"),
         columns.get("collision"), choices,
     )  # fmt: skip
+
+
+def _joined(parts: list[tuple[Columns, NDArray[np.float32] | None]], rows: int) -> tuple[Columns, Any]:
+    """What processes scored, each a share: nothing stands where others did."""
+    if len(parts) == 1:
+        return parts[0]
+    columns: Columns = {}
+    for part, _ in parts:
+        for name, column in part.items():
+            columns[name] = columns[name] + column if name in columns else column
+    known = [choices for _, choices in parts if choices is not None]
+    width = max((choices.shape[1] for choices in known), default=0)
+    wide = [_widened(choices, rows, width) for choices in known]
+    return columns, np.maximum.reduce(wide) if wide else None
 
 
 def _widened(held: NDArray[np.float32] | None, rows: int, width: int) -> NDArray[np.float32]:
@@ -276,6 +297,23 @@ def minibatches(
         if len(mine):
             ahead = np.cumsum(lengths[mine]) - lengths[mine]
             yield np.arange(int(lengths[mine].sum())) + np.repeat(starts[mine] - ahead, lengths[mine])
+
+
+def row_sets(
+    ledger: Ledger,
+    rows: NDArray[np.int64],
+    world: World,
+    *,
+    most: int = 0,
+    tokens: int = 0,
+    together: int = 1,
+) -> list[NDArray[np.int64]]:
+    """`micro_batches`, at least one for each process where there are rows enough."""
+    sets = list(micro_batches(ledger, rows, most=most, tokens=tokens, together=together))
+    if len(sets) < world.size:
+        share = -(-len(rows) // world.size)
+        sets = list(micro_batches(ledger, rows, most=share, tokens=tokens, together=together))
+    return sets
 
 
 def micro_batches(

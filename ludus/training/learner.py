@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,16 @@ from ludus.core.errors import ConfigError, TrainingError
 from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy
 from ludus.training import preparation
-from ludus.training.batch import Batch, gather, micro_batches, minibatches, paired
+from ludus.training.batch import Batch, gather, minibatches, paired, row_sets
 from ludus.training.control import Controls
 from ludus.training.credit import ESTIMATORS, Credit
+from ludus.training.distributed import ALONE, World, add_gradients, clip_gradients
 from ludus.training.groups import success
 from ludus.training.objectives import check_goal, objective
 from ludus.training.select import select
 from ludus.training.settings import LearnerConfig, Named, Optimiser
 from ludus.training.shaping import rewards_by_column, shape
+from ludus.training.sharding import Shards, spread_state, whole_of
 from ludus.training.terms import MODIFIERS, POLICY_LOSSES, called, mark
 
 
@@ -39,13 +42,24 @@ class Learner:
         steps: steps of the whole run, for schedules.
         seed: decides how batches are shuffled.
         anchor: a frozen copy of the policy's first weights, where `config.reference` is "init".
+        world: the processes that learn together.
+        shards: the policy's weights in parts, which they are when the learner is made.
     """
 
     def __init__(
-        self, config: LearnerConfig, policy: Policy, *, steps: int, seed: int, anchor: Policy | None = None
+        self,
+        config: LearnerConfig,
+        policy: Policy,
+        *,
+        steps: int,
+        seed: int,
+        anchor: Policy | None = None,
+        world: World = ALONE,
+        shards: Shards | None = None,
     ) -> None:
         self.config, self.policy, self.steps = config, policy, steps
         self.name = config.name or config.policy
+        self.world, self.shards = world, shards
         self.memory: Mapping[str, float] = {}
         self.updates = 0
         self.rng = np.random.default_rng(np.random.SeedSequence(seed))
@@ -56,7 +70,7 @@ class Learner:
         self._pairs = getattr(POLICY_LOSSES.maker(config.objective.loss.name), "pairs", None)
         self._as_sampled = config.old == "rollout" and preparation.compares(config)
         self.weights: list[Tensor] = list(policy.parameters())
-        self.optimiser = _optimiser(config.optimiser, self.weights)
+        self.optimiser = _optimiser(config.optimiser, self.weights, one_by_one=shards is not None)
         self.reference = anchor
         if config.reference == "magnet":
             self.reference = policy.frozen(f"{policy.name}@magnet")
@@ -79,7 +93,7 @@ class Learner:
         ledger = preparation.read_by(ledger, self.config.selector)
         if not len(ledger):
             return None
-        ledger, known = preparation.filled(ledger, self.policy, self.needs[0], self.config)
+        ledger, known = preparation.filled(ledger, self.policy, self.needs[0], self.config, self.world)
         ledger = self._shaped(ledger)
         chosen, credit = self._credited(ledger)
         if not chosen.any():
@@ -107,7 +121,7 @@ class Learner:
             mine = preparation.own(ledger, self.policy)
             reference = np.full(len(ledger.ids), np.nan, np.float32)
             if mine.any() and self.reference is not None:
-                found = preparation.scored(self.reference, ledger.take(mine), self.config)
+                found = preparation.scored(self.reference, ledger.take(mine), self.config, self.world)
                 reference = preparation.spread(found.logprobs, ledger, mine)
             given = {"reference": reference, "coefficient": self.controls.reward}
             shaping = tuple(
@@ -150,13 +164,13 @@ class Learner:
         if known is not None:
             old, entropy = known.old[mine], known.entropy[mine]
         elif late & {"old", "entropy"}:
-            found = preparation.scored(self.policy, ledger, self.config)
+            found = preparation.scored(self.policy, ledger, self.config, self.world)
             old, entropy = found.logprobs, found.entropy
         else:
             old = entropy = np.zeros(len(ledger.ids), np.float32)
         reference = choices = None
         if self.reference is not None and (self.config.objective.divergence or "reference" in late):
-            said = preparation.scored(self.reference, ledger, self.config)
+            said = preparation.scored(self.reference, ledger, self.config, self.world)
             reference, choices = said.logprobs, said.choices
         return dataclasses.replace(
             batch,
@@ -180,13 +194,14 @@ class Learner:
         rate = self._rate(step)
         sums: dict[str, float] = {}
         count = 0
-        for _ in range(self.config.epochs):
-            for rows in minibatches(batch.ledger.sequence, self.config.minibatches, self.rng):
-                log = self._update(batch, rows, last_good)
-                self.controls.updated(log)
-                for name, number in log.items():
-                    sums[name] = sums.get(name, 0.0) + number
-                count += 1
+        with nullcontext() if self.shards is None else self.shards.apart():
+            for _ in range(self.config.epochs):
+                for rows in minibatches(batch.ledger.sequence, self.config.minibatches, self.rng):
+                    log = self._update(batch, rows, last_good)
+                    self.controls.updated(log)
+                    for name, number in log.items():
+                        sums[name] = sums.get(name, 0.0) + number
+                    count += 1
         self.policy.version += 1
         self.updates += 1
         if self.config.reference == "magnet" and self.reference is not None:
@@ -206,18 +221,33 @@ class Learner:
         marks, totals, goal = self._marks(batch, rows, advantages), batch.totals(rows), self.controls.goal
         self.optimiser.zero_grad(set_to_none=True)
         log: dict[str, float] = {}
-        cut = {"most": config.micro, "tokens": config.micro_tokens, "together": batch.together}
-        for some in micro_batches(batch.ledger, rows, **cut):
+        for some, counted in self._shares(batch, rows):
             scores = self.policy.score(batch.ledger.rows(some))
             loss, numbers = objective(goal, scores, batch.part(some, advantages, scores, marks), totals)
-            if not math.isfinite(numbers["losses/loss"]):
-                raise TrainingError(self._stopped("loss", numbers["losses/loss"], last_good))
-            loss.backward()
+            (loss * counted).backward()
             for name, number in numbers.items():
-                log[name] = log.get(name, 0.0) + number
+                log[name] = log.get(name, 0.0) + number * counted
+        log = self.world.summed(log)
+        if not math.isfinite(log["losses/loss"]):
+            raise TrainingError(self._stopped("loss", log["losses/loss"], last_good))
+        add_gradients(self.weights, self.world)
         log["losses/gradient_norm"] = self._clipped(last_good)
         self.optimiser.step()
         return log
+
+    def _shares(self, batch: Batch, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], float]]:
+        """The sets of rows that this process learns from, each once.
+
+        Processes that hold weights in parts wait for each other at every set: who has fewer sets than
+        another scores one that counts nothing.
+        """
+        config = self.config
+        cut = {"most": config.micro, "tokens": config.micro_tokens, "together": batch.together}
+        sets = row_sets(batch.ledger, rows, self.world, **cut)
+        mine = [(some, 1.0) for some in self.world.share(sets)]
+        if self.shards is not None:
+            mine += [(sets[0], 0.0)] * (-(-len(sets) // self.world.size) - len(mine))
+        return mine
 
     def _marks(
         self, batch: Batch, rows: NDArray[np.int64], advantages: NDArray[np.float64]
@@ -237,7 +267,7 @@ class Learner:
 
     def _clipped(self, last_good: str) -> float:
         most = self.config.optimiser.clip or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(self.weights, most))
+        norm = clip_gradients(self.weights, most)
         if not math.isfinite(norm):
             raise TrainingError(self._stopped("gradient", norm, last_good))
         return norm
@@ -261,7 +291,7 @@ class Learner:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors by name, and what JSON can hold."""
         tensors = {
-            f"optimiser.{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
+            f"optimiser.{index}.{name}": whole_of(torch.as_tensor(value))
             for index, held in self.optimiser.state_dict()["state"].items()
             for name, value in held.items()
             if value is not None
@@ -283,6 +313,7 @@ class Learner:
                 held.setdefault(int(index), {})[key] = value.clone()
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": held, "param_groups": groups})
+        spread_state(self.optimiser)
         if self.config.reference == "magnet" and self.reference is not None:
             magnet = {n.removeprefix("magnet."): w for n, w in tensors.items() if n.startswith("magnet.")}
             self.reference.load(magnet)
@@ -302,14 +333,15 @@ def _explained(batch: Batch) -> dict[str, float]:
     return {"losses/explained_variance": float(1 - np.var(targets - said) / np.var(targets))}
 
 
-def _optimiser(config: Optimiser, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
+def _optimiser(config: Optimiser, weights: Iterable[Tensor], *, one_by_one: bool) -> torch.optim.Optimizer:
+    """`one_by_one`: weights in parts and whole ones cannot be updated in one call."""
+    each = False if one_by_one else None
     if config.name == "sgd":
-        return torch.optim.SGD(weights, lr=config.rate)
+        return torch.optim.SGD(weights, lr=config.rate, foreach=each)
+    moments: dict[str, Any] = {"betas": config.betas, "eps": config.eps, "foreach": each}
     if config.name == "adam":
-        return torch.optim.Adam(weights, lr=config.rate, betas=config.betas, eps=config.eps)
-    return torch.optim.AdamW(
-        weights, lr=config.rate, betas=config.betas, eps=config.eps, weight_decay=config.decay
-    )
+        return torch.optim.Adam(weights, lr=config.rate, **moments)
+    return torch.optim.AdamW(weights, lr=config.rate, weight_decay=config.decay, **moments)
 
 
 def _follow(magnet: Policy, policy: Policy, rate: float) -> None:

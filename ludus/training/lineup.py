@@ -23,6 +23,7 @@ from ludus.core.game import Game, Seat, role_of
 from ludus.core.match import seats_filled
 from ludus.core.policy import Policy
 from ludus.core.registry import AGENTS, agents, make_agent
+from ludus.training.distributed import ALONE, World
 
 COPIES = ("init", "phase_start", "past")
 PAST = 8  # earlier selves of all policies that are held in memory at once
@@ -64,6 +65,7 @@ class Cast:
         folder: where snapshots are kept.
         rng: draws past selves.
         names: all names that will be asked for; those of copies are what matters.
+        world: the processes that share the folder.
     """
 
     def __init__(
@@ -72,8 +74,9 @@ class Cast:
         folder: Path,
         rng: np.random.Generator,
         names: Iterable[str] = (),
+        world: World = ALONE,
     ) -> None:
-        self.policies, self.folder, self.rng = policies, folder, rng
+        self.policies, self.folder, self.rng, self.world = policies, folder, rng, world
         self.snapshots: dict[str, list[str]] = {name: [] for name in policies}
         self._agents: dict[str, Agent] = {}
         named = set(names)
@@ -155,11 +158,13 @@ class Cast:
             stem = f"{name}_{policy.version:08d}"
             if stem in self.snapshots[name]:
                 continue
-            aside = self.folder / f".{stem}.aside"
-            save_file({key: weight.contiguous() for key, weight in policy.state().items()}, aside)
-            aside.replace(self.folder / f"{stem}.safetensors")
+            if self.world.first:
+                aside = self.folder / f".{stem}.aside"
+                save_file({key: weight.contiguous() for key, weight in policy.state().items()}, aside)
+                aside.replace(self.folder / f"{stem}.safetensors")
             self.snapshots[name].append(stem)
             self._past.pop(stem, None)
+        self.world.wait()
 
     def begin_phase(self) -> None:
         """Let `policy@phase_start` be what the policies now are."""

@@ -27,8 +27,8 @@ class Metrics:
 
     def __init__(self, config: RunConfig, store: Store, step: int) -> None:
         self.store = store
-        self._board = _tensorboard(store, step) if config.tensorboard else None
-        self._wandb = _wandb(config, store) if config.wandb.mode != "disabled" else None
+        self._board = _tensorboard(store, step) if config.tensorboard and store.writes else None
+        self._wandb = _wandb(config, store) if config.wandb.mode != "disabled" and store.writes else None
 
     def write(self, step: int, line: Mapping[str, float]) -> None:
         """Write the metrics of a step.

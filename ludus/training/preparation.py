@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from ludus.core.errors import ConfigError
 from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy
-from ludus.training.batch import Batch, Rescored, rescored
+from ludus.training.batch import CHUNK, Batch, Rescored, rescored
 from ludus.training.corrections import corrected, mismatch
 from ludus.training.credit import ESTIMATORS
+from ludus.training.distributed import ALONE, World
 from ludus.training.settings import LearnerConfig, Selector
 from ludus.training.shaping import SHAPERS
 from ludus.training.terms import MODIFIERS, POLICY_LOSSES
@@ -65,7 +66,7 @@ def spread(part: NDArray[np.float32], ledger: Ledger, rows: NDArray[np.bool_]) -
 
 
 def filled(
-    ledger: Ledger, policy: Policy, needs: Iterable[str], config: LearnerConfig
+    ledger: Ledger, policy: Policy, needs: Iterable[str], config: LearnerConfig, world: World = ALONE
 ) -> tuple[Ledger, Known | None]:
     """The ledger with the columns that estimator and shapers need, of the policy's own decisions.
 
@@ -75,7 +76,7 @@ def filled(
     wanted, mine = set(needs) - {"reference"}, own(ledger, policy)
     if not wanted or not mine.any():
         return ledger, None
-    found = scored(policy, ledger.take(mine), config)
+    found = scored(policy, ledger.take(mine), config, world)
     columns = {"old": found.logprobs, "token_values": found.values, "collision": found.collision}
     given: dict[str, Any] = {}
     for need, name in (("old", "old"), ("values", "token_values"), ("collision", "collision")):
@@ -91,11 +92,10 @@ def filled(
     return dataclasses.replace(ledger, **given), known
 
 
-def scored(policy: Policy, ledger: Ledger, config: LearnerConfig) -> Rescored:
+def scored(policy: Policy, ledger: Ledger, config: LearnerConfig, world: World = ALONE) -> Rescored:
     """`rescored`, in micro-batches of the learner's size."""
-    if config.micro_tokens:
-        return rescored(policy, ledger, most=config.micro, tokens=config.micro_tokens)
-    return rescored(policy, ledger, most=config.micro) if config.micro else rescored(policy, ledger)
+    most = config.micro if config.micro or config.micro_tokens else CHUNK
+    return rescored(policy, ledger, most=most, tokens=config.micro_tokens, world=world)
 
 
 def read_by(ledger: Ledger, selector: Selector) -> Ledger:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from ludus.core.ledger import Ledger
 from ludus.core.match import Illegal, Match
 from ludus.core.play import play
 from ludus.training.collect import Tally
+from ludus.training.distributed import ALONE, World
 from ludus.training.lineup import Cast, exchanged, turns
 from ludus.training.settings import Collect
 
@@ -32,6 +33,7 @@ class Table:
         cast: finds agents by name.
         config: how much is played, and how.
         seed: of the run.
+        world: the processes that play it together.
     """
 
     games: tuple[Game[Any], ...]
@@ -39,6 +41,7 @@ class Table:
     cast: Cast
     config: Collect
     seed: int
+    world: World = ALONE
 
     def rollout(self, lineup: Mapping[Seat, str], *, step: int) -> tuple[Ledger, Tally, list[Episode]]:
         """The decisions of one step, what they came to, and the episodes they are from.
@@ -67,8 +70,12 @@ class Table:
             deals: how many; by default as many as the step has.
         """
         count = deals or -(-self.config.games // self.config.samples)
-        matches = self._matches(lineup, step, range(first, first + count))
-        finished = list(play(matches, at_once=self.config.at_once))
+        matches: Iterable[Match] = self._matches(lineup, step, range(first, first + count))
+        if self.world.size > 1:
+            matches = self.world.share(list(matches))
+        mine = list(play(matches, at_once=self.config.at_once))
+        every = [mine] if self.world.size == 1 else self.world.gathered([_told(e) for e in mine])
+        finished = [episode for part in every for episode in part]
         return sorted(finished, key=lambda e: (e.match.group, e.match.sample))
 
     def _refilled(
@@ -101,6 +108,12 @@ class Table:
                     game, _greedy(seats) if config.greedy and sample == 0 else seats, int(seeds[deal]),
                     sample=sample, group=f"step {step} deal {deal:06d}", illegal=illegal, max_steps=config.max_steps,
                 )  # fmt: skip
+
+
+def _told(episode: Episode) -> Episode:
+    """What of an episode other processes need: all but what was seen, which may be large."""
+    steps = tuple(dataclasses.replace(step, view=None, options=None) for step in episode.steps)
+    return dataclasses.replace(episode, steps=steps)
 
 
 def _places(table: Table, deals: int) -> list[tuple[int, int]]:

@@ -30,6 +30,7 @@ from ludus.core.registry import make
 from ludus.training.cards import write_cards
 from ludus.training.checks import check_learner, claim, name_of, occupants, recipe
 from ludus.training.collect import ArrayCollector, Tally
+from ludus.training.distributed import ALONE, World
 from ludus.training.evaluate import Evaluation
 from ludus.training.learner import Learner
 from ludus.training.lineup import Cast
@@ -37,6 +38,7 @@ from ludus.training.metrics import Display, Metrics
 from ludus.training.policies import make_policy
 from ludus.training.rollout import Table, smaller
 from ludus.training.settings import LearnerConfig, Phase, RunConfig
+from ludus.training.sharding import cut
 from ludus.training.store import Parts, Store, arrays_of, tensors_of
 from ludus.training.transcripts import Library
 
@@ -55,7 +57,7 @@ def train(config: RunConfig, *, resume: bool = False, quiet: bool = False) -> Pa
     """
     if config.recipe:
         return recipe(config.recipe)(config, resume=resume, quiet=quiet)
-    return Run(config, resume=resume).go(quiet=quiet)
+    return Run(config, resume=resume, world=World.here()).go(quiet=quiet)
 
 
 class Run:
@@ -64,6 +66,7 @@ class Run:
     Args:
         config: what to do.
         resume: continue from the newest checkpoint in the run's folder.
+        world: the processes that train together.
 
     Attributes:
         folder: of the run.
@@ -72,31 +75,37 @@ class Run:
         decisions: decisions learned from so far.
     """
 
-    def __init__(self, config: RunConfig, *, resume: bool = False) -> None:
-        self.config, self.folder = config, Path(config.root) / config.name
-        claim(self.folder, config, resume=resume)
+    def __init__(self, config: RunConfig, *, resume: bool = False, world: World = ALONE) -> None:
+        self.config, self.folder, self.world = config, Path(config.root) / config.name, world
+        if world.first:
+            claim(self.folder, config, resume=resume)
+        world.wait()
         torch.set_num_threads(config.threads)
         self.games = tuple(make(game.name, **game.params) for game in config.every_game)
         seeds = np.random.SeedSequence(config.seed).generate_state(4 + len(config.policies))
         home = self.folder / "policies"
         home.mkdir(exist_ok=True)
-        self.policies: dict[str, Policy] = {
-            name: make_policy(
-                kind.name,
-                self.games,
-                name=name,
-                seed=int(seed),
-                folder=home / f"{name}@made",
-                **kind.settings,
-            )
-            for (name, kind), seed in zip(config.policies.items(), seeds[4:], strict=True)
-        }
-        self.cast = Cast(
-            self.policies, self.folder / "snapshots", np.random.default_rng(seeds[0]), occupants(config)
-        )
+        with world.first_alone():
+            self.policies: dict[str, Policy] = {
+                name: make_policy(
+                    kind.name,
+                    self.games,
+                    name=name,
+                    seed=int(seed),
+                    folder=home / f"{name}@made",
+                    **kind.settings,
+                )
+                for (name, kind), seed in zip(config.policies.items(), seeds[4:], strict=True)
+            }
+        named = occupants(config)
+        draws = np.random.default_rng(seeds[0])
+        self.cast = Cast(self.policies, self.folder / "snapshots", draws, named, world)
         shares = tuple(game.share for game in config.every_game)
-        self.table = Table(self.games, shares, self.cast, config.collect, config.seed)
+        self.table = Table(self.games, shares, self.cast, config.collect, config.seed, world)
+        self.shards = cut(config, self.policies, named, world)
         self.learners = {name_of(one): self._learner(one, int(seeds[1])) for one in config.learners}
+        for shards in self.shards.values():
+            shards.whole()
         self.evaluation = Evaluation(config, self.games, self.cast, self.learners)
         self._check()
         self.library = Library(config, self.policies)
@@ -107,7 +116,7 @@ class Run:
             self.collector = ArrayCollector(
                 self.games[0], rows=config.collect.rows, length=config.collect.length, seed=int(seeds[2])
             )
-        self.store = Store(self.folder, keep=config.keep_checkpoints)
+        self.store = Store(self.folder, keep=config.keep_checkpoints, writes=world.first)
         self.done = self.decisions = 0
         self.seconds = 0.0
         self._last: deque[str] = deque(maxlen=config.keep_episodes)
@@ -123,8 +132,9 @@ class Run:
         anchor = self.cast.anchor(config.policy) if config.reference == "init" else None
         mixed = int(np.random.SeedSequence([seed, *name_of(config).encode()]).generate_state(1)[0])
         return Learner(
-            config, self.policies[config.policy], steps=self.config.steps, seed=mixed, anchor=anchor
-        )
+            config, self.policies[config.policy], steps=self.config.steps, seed=mixed, anchor=anchor,
+            world=self.world, shards=self.shards.get(config.policy),
+        )  # fmt: skip
 
     def _check(self) -> None:
         """Refuse what would fail later: unknown occupants, learners and settings."""
@@ -150,7 +160,7 @@ class Run:
         metrics = Metrics(self.config, self.store, self.done)
         if not self.done:
             self._begin(metrics)
-        with Display(self.config, quiet=quiet) as display:
+        with Display(self.config, quiet=quiet or not self.world.first) as display:
             for step in range(self.done + 1, self.config.steps + 1):
                 line = self._step(step)
                 self.seconds = time.monotonic() - began
@@ -169,7 +179,8 @@ class Run:
 
     def _begin(self, metrics: Metrics) -> None:
         for name, policy in self.policies.items():
-            policy.save(self.folder / "policies" / f"{name}@init")
+            if self.world.first:
+                policy.save(self.folder / "policies" / f"{name}@init")
         if self.config.evaluate.every:
             metrics.write(0, self.evaluation.measure(0))
         if self.collector is not None:
@@ -223,7 +234,7 @@ class Run:
 
     def _play(self, step: int, lineup: Mapping[str, str]) -> tuple[Ledger, Tally]:
         if self.collector is not None:
-            return self.collector.collect(self.cast, lineup)
+            return self.collector.collect(self.cast, lineup)  # every process the same
         ledger, tally, played = self.table.rollout(lineup, step=step)
         self._keep_first(played)
         if self.config.keep_episodes and self._left(step) < self.config.keep_episodes:
@@ -251,6 +262,8 @@ class Run:
     def _finish(self) -> None:
         if self.collector is not None:
             self._last.extend(episode.to_json() for episode in self._beside(self.done))
+        if not self.world.first:
+            return
         last = self.folder / "episodes" / "last.jsonl"
         aside = last.with_suffix(".aside")
         aside.write_text("".join(line + "\n" for line in self._last), encoding="utf-8")
@@ -281,6 +294,8 @@ class Run:
         for name, policy in self.policies.items():
             policy.load(tensors_of(files[f"policy-{name}"]))
             policy.version = int(about["versions"][name])
+            if name in self.shards:
+                self.shards[name].keep()
         for name, learner in self.learners.items():
             learner.load(tensors_of(files[f"learner-{name}"]), about["learners"][name])
         self.cast.load(tensors_of(files["cast"]), about["cast"])

@@ -291,6 +291,16 @@ class Wandb:
 
 
 @dataclass(frozen=True, slots=True)
+class Distributed:
+    """Several processes, which a launcher starts: `torchrun`, or `accelerate launch`."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    shard: bool = False
+    """While a language model learns, hold the weights of its blocks, their gradients and the optimiser's state in parts."""
+
+
+@dataclass(frozen=True, slots=True)
 class GameConfig:
     """The game, by name, and what it is made with."""
 
@@ -350,6 +360,8 @@ class RunConfig:
     """Write TensorBoard files."""
     wandb: Wandb = Wandb()
     """Weights & Biases."""
+    distributed: Distributed = Distributed()
+    """Several processes."""
     recipe: str = ""
     """module:function that is called with this configuration and returns the run, for what it cannot say."""
 

@@ -40,10 +40,11 @@ class Store:
     Args:
         folder: made if absent.
         keep: how many checkpoints are kept.
+        writes: False for all but one of several processes: they read only.
     """
 
-    def __init__(self, folder: str | Path, *, keep: int = 2) -> None:
-        self.folder, self.keep = Path(folder), keep
+    def __init__(self, folder: str | Path, *, keep: int = 2, writes: bool = True) -> None:
+        self.folder, self.keep, self.writes = Path(folder), keep, writes
         for part in ("checkpoints", "episodes"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
 
@@ -79,6 +80,8 @@ class Store:
             about: what JSON can hold.
         """
         place = self.folder / "checkpoints" / f"{PREFIX}{step:08d}"
+        if not self.writes:
+            return place
         aside = self.folder / "checkpoints" / f".{place.name}.aside"
         for path in (aside, place):
             shutil.rmtree(path, ignore_errors=True)
@@ -103,6 +106,8 @@ class Store:
 
     def cut(self, about: Mapping[str, Any]) -> None:
         """Cut growing files to where they stood, and drop what killed writers left behind."""
+        if not self.writes:
+            return
         for name, length in about["lengths"].items():
             path = self.folder / name
             if path.is_file() and path.stat().st_size > length:
@@ -116,6 +121,8 @@ class Store:
 
     def append(self, name: str, lines: list[str]) -> None:
         """Add lines to a growing file."""
+        if not self.writes:
+            return
         with (self.folder / name).open("a", encoding="utf-8") as file:
             file.writelines(line + "\n" for line in lines)
 

@@ -388,7 +388,7 @@ def test_shaping_by_the_reference_needs_one():
 
 
 # ------------------------------------------------------------------------------------ presets
-OF_TOKENS = sorted({*PRESETS} - {"ppo", "magnet", "magnet_lm"})  # those are for legal moves
+OF_TOKENS = sorted({*PRESETS} - {"ppo", "magnet", "magnet_lm", "sft"})  # those are for legal moves, or files
 
 
 @pytest.mark.parametrize("name", OF_TOKENS)
