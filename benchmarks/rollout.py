@@ -26,11 +26,11 @@ import numpy as np
 import torch
 
 from ludus import Match, make, play
-from ludus.agents.language.continuous import TransformersEngine
-from ludus.agents.language.engine import Engine, Job, Sampled, Sampling
+from ludus.agents.language.engines.continuous import TransformersEngine
+from ludus.agents.language.engines.engine import Engine, Job, Sampled, Sampling
 from ludus.agents.language.local import LanguageModel
+from ludus.agents.language.models.tiny import make_tiny
 from ludus.agents.language.teach import teach, texts
-from ludus.agents.language.tiny import make_tiny
 
 MODEL = {"width": 256, "layers": 4, "heads": 8, "vocabulary": 512}
 SCRATCH = {"scratch": " hm", "scratch_most": 24}

@@ -38,8 +38,8 @@ import torch
 
 from ludus import Match, make, play
 from ludus.agents.language.local import LanguageModel
+from ludus.agents.language.models.tiny import make_tiny
 from ludus.agents.language.teach import teach, texts
-from ludus.agents.language.tiny import make_tiny
 from ludus.core.ledger import Ledger
 
 MODEL = {"width": 256, "layers": 4, "heads": 8, "vocabulary": 512}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ludus.agents.language.causal import CausalModel
-from ludus.agents.language.continuous import TransformersEngine
-from ludus.agents.language.engine import Engine, Job, Sampled
+from ludus.agents.language.engines.continuous import TransformersEngine
+from ludus.agents.language.engines.engine import Engine, Job, Sampled
+from ludus.agents.language.models.causal import CausalModel
 from ludus.core.agent import Request
 from ludus.core.errors import UnknownName
 
@@ -61,13 +61,13 @@ def make_engine(spec: str | Mapping[str, Any] | Engine, model: CausalModel, at_o
     if name == "transformers":
         return TransformersEngine(model, at_once=at_once, **options)
     if name == "vllm":
-        from ludus.agents.language.vllm_engine import VLLMEngine
+        from ludus.agents.language.engines.vllm_engine import VLLMEngine
 
         return VLLMEngine(
             model.home, lora=model.lora, stops=model.stops, **{"max_num_seqs": at_once, **options}
         )
     if name == "server":
-        from ludus.agents.language.server import ServerEngine
+        from ludus.agents.language.engines.server import ServerEngine
 
         return ServerEngine(lora=model.lora, stops=model.stops, **options)
     raise UnknownName("engine", name, ("transformers", "vllm", "server"))

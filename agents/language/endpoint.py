@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ludus.agents.language.client import Nonsense, counted, first, part
-from ludus.agents.language.engine import Ids
+from ludus.agents.language.engines.engine import Ids
 from ludus.agents.language.prompts import Message
 from ludus.agents.language.remote import NO_KEY, Remote, Said, found_key
 from ludus.core.agent import Request

@@ -27,15 +27,15 @@ from ludus.core.registry import register_agent
 try:
     import torch
 
-    from ludus.agents.language.adapters import prints
-    from ludus.agents.language.causal import CausalModel
-    from ludus.agents.language.continuous import TransformersEngine
     from ludus.agents.language.desk import Desk, make_engine
-    from ludus.agents.language.scoring import Continued
+    from ludus.agents.language.engines.continuous import TransformersEngine
+    from ludus.agents.language.models.adapters import prints
+    from ludus.agents.language.models.causal import CausalModel
+    from ludus.agents.language.models.scoring import Continued
 except ImportError as absent:
     raise MissingExtra("a local language model", "llm") from absent
 
-from ludus.agents.language.engine import Engine, Ids, Job, Sampled
+from ludus.agents.language.engines.engine import Engine, Ids, Job, Sampled
 from ludus.agents.language.manner import Manner, read_manner, write_manner
 from ludus.agents.language.prompts import Conversations
 from ludus.agents.language.tokens import Thread

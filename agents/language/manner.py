@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ludus.agents.language.engine import Sampling
+from ludus.agents.language.engines.engine import Sampling
 from ludus.agents.language.prompts import Prompter
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.game import Seat, role_of

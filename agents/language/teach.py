@@ -27,11 +27,11 @@ from ludus.core.registry import make
 try:
     import torch
 
-    from ludus.agents.language.causal import CausalModel
+    from ludus.agents.language.models.causal import CausalModel
 except ImportError as absent:
     raise MissingExtra("teaching a language model", "llm") from absent
 
-from ludus.agents.language.engine import Ids
+from ludus.agents.language.engines.engine import Ids
 from ludus.agents.language.manner import read_manner, write_manner
 from ludus.agents.language.prompts import Prompter
 
@@ -319,12 +319,12 @@ def _loss(
     for index, (prompt, weight) in enumerate(zip(chosen.tolist(), times / times.sum(), strict=True)):
         replies, shares = found.replies[prompt], found.odds(prompt)
         if shares is None:
-            some = rng.permutation(len(replies))[:REPLIES_AT_ONCE]
-            counts = np.ones(len(some))
+            some, counts = rng.permutation(len(replies))[:REPLIES_AT_ONCE], None
         else:
             some, counts = np.unique(rng.choice(len(replies), REPLIES_AT_ONCE, p=shares), return_counts=True)
+        part = np.full(len(some), 1 / len(some)) if counts is None else counts / counts.sum()
         pairs += [(index, replies[i]) for i in some]
-        weights += (float(weight) / counts.sum() * counts).tolist()
+        weights += (float(weight) * part).tolist()
     scored = model.score([found.prompts[prompt] for prompt in chosen.tolist()], pairs)
     total: torch.Tensor = -(scored.logprobs.sum(1) * torch.tensor(weights, device=model.device)).sum()
     return total

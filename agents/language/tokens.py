@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
-from ludus.agents.language.engine import Ids
+from ludus.agents.language.engines.engine import Ids
 from ludus.agents.language.prompts import Message
 from ludus.core.errors import ConfigError
 from ludus.core.reading import THOUGHT, split_thought

@@ -107,8 +107,8 @@ def _network(folder: Path, seed: int, decisions: int, console: Console) -> list[
 
 def _language(folder: Path, seed: int, updates: int, lessons: int, console: Console) -> list[dict[str, Any]]:
     """Make the language model, teach it the game's language, train it; return its metrics."""
+    from ludus.agents.language.models.tiny import make_tiny
     from ludus.agents.language.teach import teach
-    from ludus.agents.language.tiny import make_tiny
     from ludus.training.run import train
 
     console.rule("A tiny language model learns the game's language, and then the game")

@@ -28,12 +28,14 @@ def tiny(
     ] = None,
 ) -> None:
     """Make a tiny causal language model from scratch in Hugging Face format; its tokens are bytes, or words of games."""
+    from ludus.agents.language.models.tiny import make_tiny
     from ludus.agents.language.teach import texts
-    from ludus.agents.language.tiny import make_tiny
 
     corpus = texts(game, seed=seed) if game and vocabulary else ()
-    size = {"width": width, "layers": layers, "heads": heads, "vocabulary": vocabulary}
-    typer.echo(make_tiny(path, seed=seed, corpus=corpus, **size))
+    made = make_tiny(
+        path, seed=seed, width=width, layers=layers, heads=heads, vocabulary=vocabulary, corpus=corpus
+    )
+    typer.echo(made)
 
 
 def teach(

@@ -36,6 +36,7 @@ def train(
     """Train policies as a TOML file describes; write a run folder with a page of its learning curves."""
     from ludus import config as configuration
     from ludus.commands.seating import check_model
+    from ludus.training.distributed import World
 
     if explain:
         typer.echo(configuration.explain())
@@ -49,6 +50,8 @@ def train(
         if policy.name == "language" and isinstance(policy.settings.get("path"), str):
             check_model(policy.settings["path"])
     folder = _run(settings, resume=resume, quiet=quiet)
+    if not World.here().first:
+        return
     command = f"ludus train {' '.join([str(config), *(overrides or [])])}" + (f" --out {out}" if out else "")
     typer.echo(write_page(folder, command))
 
@@ -61,10 +64,11 @@ def _run(settings: RunConfig, *, resume: bool, quiet: bool) -> Path:
     """
     from ludus.commands.seating import unreadable
     from ludus.core.errors import ConfigError, LudusError
+    from ludus.training.distributed import World
     from ludus.training.run import train as run
 
     folder = Path(settings.root) / settings.name
-    new = not folder.exists()
+    new = not folder.exists() and World.here().first
     saved = sorted((folder / "checkpoints").glob("step_*"))
     if resume and not saved:
         typer.echo(f"{folder} holds no checkpoint to resume: the run starts afresh", err=True)

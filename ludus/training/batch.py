@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy, Scores
-from ludus.training.aggregations import Totals
-from ludus.training.credit import Credit
 from ludus.training.distributed import ALONE, World
-from ludus.training.objectives import Part
-from ludus.training.terms import Field
+from ludus.training.estimators.credit import Credit
+from ludus.training.objectives.aggregations import Totals
+from ludus.training.objectives.objective import Part
+from ludus.training.objectives.terms import Field
 
 CHUNK = 4096  # decisions scored at once where nothing is learned
 

@@ -10,14 +10,14 @@ from typing import cast
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.registry import Registry
 from ludus.training.configuration import differences, dump, stored
-from ludus.training.credit import ESTIMATORS
-from ludus.training.divergences import DIVERGENCE_CONTROLLERS, ENTROPY_CONTROLLERS
-from ludus.training.evaluate import seated
-from ludus.training.objectives import AGGREGATIONS, CORRECTIONS
+from ludus.training.estimators.credit import ESTIMATORS
+from ludus.training.estimators.shaping import SHAPERS
+from ludus.training.evaluation.evaluate import seated
+from ludus.training.objectives.divergences import DIVERGENCE_CONTROLLERS, ENTROPY_CONTROLLERS
+from ludus.training.objectives.objective import AGGREGATIONS, CORRECTIONS
+from ludus.training.objectives.terms import MODIFIERS, POLICY_LOSSES, settings_of
 from ludus.training.select import FILTERS
 from ludus.training.settings import LearnerConfig, Named, RunConfig
-from ludus.training.shaping import SHAPERS
-from ludus.training.terms import MODIFIERS, POLICY_LOSSES, settings_of
 
 
 def name_of(learner: LearnerConfig) -> str:

@@ -18,16 +18,16 @@ from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy
 from ludus.training import preparation
 from ludus.training.batch import Batch, gather, minibatches, paired, row_sets
-from ludus.training.control import Controls
-from ludus.training.credit import ESTIMATORS, Credit
 from ludus.training.distributed import ALONE, World, add_gradients, clip_gradients
-from ludus.training.groups import success
-from ludus.training.objectives import check_goal, objective
+from ludus.training.estimators.credit import ESTIMATORS, Credit
+from ludus.training.estimators.groups import success
+from ludus.training.estimators.shaping import rewards_by_column, shape
+from ludus.training.objectives.control import Controls
+from ludus.training.objectives.objective import check_goal, objective
+from ludus.training.objectives.terms import MODIFIERS, POLICY_LOSSES, called, mark
 from ludus.training.select import select
 from ludus.training.settings import LearnerConfig, Named, Optimiser
-from ludus.training.shaping import rewards_by_column, shape
 from ludus.training.sharding import Shards, spread_state, whole_of
-from ludus.training.terms import MODIFIERS, POLICY_LOSSES, called, mark
 
 
 class Learner:

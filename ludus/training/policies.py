@@ -73,8 +73,8 @@ def _tiny_language(
     A vocabulary is trained on what is said in the games, in the style of the lessons; the scratch is one token.
     """
     from ludus.agents.language.local import LanguageModel
+    from ludus.agents.language.models.tiny import make_tiny
     from ludus.agents.language.teach import teach, texts
-    from ludus.agents.language.tiny import make_tiny
 
     if not folder.is_dir():
         aside = folder.with_name(f".{folder.name}.aside")

@@ -17,12 +17,12 @@ from ludus.core.errors import ConfigError
 from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy
 from ludus.training.batch import CHUNK, Batch, Rescored, rescored
-from ludus.training.corrections import corrected, mismatch
-from ludus.training.credit import ESTIMATORS
 from ludus.training.distributed import ALONE, World
+from ludus.training.estimators.credit import ESTIMATORS
+from ludus.training.estimators.shaping import SHAPERS
+from ludus.training.objectives.corrections import corrected, mismatch
+from ludus.training.objectives.terms import MODIFIERS, POLICY_LOSSES
 from ludus.training.settings import LearnerConfig, Selector
-from ludus.training.shaping import SHAPERS
-from ludus.training.terms import MODIFIERS, POLICY_LOSSES
 
 
 class Known(NamedTuple):

@@ -31,7 +31,7 @@ from ludus.training.cards import write_cards
 from ludus.training.checks import check_learner, claim, name_of, occupants, recipe
 from ludus.training.collect import ArrayCollector, Tally
 from ludus.training.distributed import ALONE, World
-from ludus.training.evaluate import Evaluation
+from ludus.training.evaluation.evaluate import Evaluation
 from ludus.training.learner import Learner
 from ludus.training.lineup import Cast
 from ludus.training.metrics import Display, Metrics

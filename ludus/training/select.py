@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ludus.core.errors import UnknownName
 from ludus.core.ledger import Ledger
 from ludus.core.registry import Registry
-from ludus.training.credit import Credit, earned
-from ludus.training.groups import deviation, pools, varies
+from ludus.training.estimators.credit import Credit, earned
+from ludus.training.estimators.groups import deviation, pools, varies
 from ludus.training.settings import Selector
 
 FILTERS = Registry("filter", "ludus.filters")
@@ -51,7 +51,7 @@ def varied(
     Args:
         ledger: the decisions.
         credit: not used.
-        by: as in `ludus.training.groups`.
+        by: as in `ludus.training.estimators.groups`.
         within: likewise.
         column: the reward column that has to differ; "" is all of them, shaping included.
 
@@ -78,7 +78,7 @@ def quantile(
         ledger: the decisions.
         credit: not used.
         share: of the groups, in (0, 1].
-        by: as in `ludus.training.groups`.
+        by: as in `ludus.training.estimators.groups`.
         within: likewise.
         column: the reward column that counts; "" is all of them, shaping included.
 
@@ -148,7 +148,7 @@ def best(
         ledger: the decisions.
         credit: not used.
         count: how many.
-        by: as in `ludus.training.groups`.
+        by: as in `ludus.training.estimators.groups`.
         within: likewise.
         column: the reward column that counts; "" is all of them, shaping included.
 
@@ -180,7 +180,7 @@ class Spreads(NamedTuple):
 
 
 def spreads(ledger: Ledger, by: str = "seat", within: str = "group", column: str = "") -> Spreads:
-    """The deviation of each group's returns; see `ludus.training.groups`."""
+    """The deviation of each group's returns; see `ludus.training.estimators.groups`."""
     returns, members = earned(ledger, column), pools(ledger, by, within)
     spread = [deviation(returns[pool]) if varies(returns[pool]) else 0.0 for pool in members]
     owners = ledger.policy[ledger.starts]

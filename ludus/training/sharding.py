@@ -60,6 +60,10 @@ class Shards:
         for block in self.blocks:
             block.set_reshard_after_forward(False)
             block.unshard()
+            for (
+                part
+            ) in block.modules():  # hooks of FSDP2 that would cut the weights when they are named or saved
+                part._state_dict_pre_hooks.clear()  # noqa: SLF001
 
     @contextmanager
     def apart(self) -> Iterator[None]:

@@ -13,9 +13,9 @@ from ludus.core.play import play
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from ludus.agents.language.causal import CausalModel  # noqa: E402
 from ludus.agents.language.local import LanguageModel  # noqa: E402
-from ludus.agents.language.tiny import make_tiny  # noqa: E402
+from ludus.agents.language.models.causal import CausalModel  # noqa: E402
+from ludus.agents.language.models.tiny import make_tiny  # noqa: E402
 
 ASKED = [(1, 2, 3), (1, 2, 4, 5)], [(0, (6, 7)), (1, (8,)), (1, (9, 10, 11))]
 

@@ -8,11 +8,11 @@ from ludus.core.errors import ConfigError, UnknownName
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from ludus.agents.language.causal import CausalModel  # noqa: E402
-from ludus.agents.language.continuous import TransformersEngine  # noqa: E402
-from ludus.agents.language.engine import Job, Sampling  # noqa: E402
-from ludus.agents.language.lanes import BLOCK  # noqa: E402
-from ludus.agents.language.tiny import make_tiny  # noqa: E402
+from ludus.agents.language.engines.continuous import TransformersEngine  # noqa: E402
+from ludus.agents.language.engines.engine import Job, Sampling  # noqa: E402
+from ludus.agents.language.engines.lanes import BLOCK  # noqa: E402
+from ludus.agents.language.models.causal import CausalModel  # noqa: E402
+from ludus.agents.language.models.tiny import make_tiny  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,13 @@ from ludus.core.registry import make, make_agent
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from ludus.agents.language.causal import CausalModel  # noqa: E402
 from ludus.agents.language.desk import Desk  # noqa: E402
-from ludus.agents.language.engine import Sampled  # noqa: E402
+from ludus.agents.language.engines.engine import Sampled  # noqa: E402
 from ludus.agents.language.local import LanguageModel  # noqa: E402
+from ludus.agents.language.models.causal import CausalModel  # noqa: E402
+from ludus.agents.language.models.tiny import make_tiny  # noqa: E402
 from ludus.agents.language.prompts import Prompter  # noqa: E402
 from ludus.agents.language.teach import lessons, teach  # noqa: E402
-from ludus.agents.language.tiny import make_tiny  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from ludus.agents.language.local import LanguageModel
+from ludus.agents.language.models.tiny import make_tiny
 from ludus.agents.language.teach import teach, texts
-from ludus.agents.language.tiny import make_tiny
 
 ECHO = {  # a task that every desk admits
     "instruction": "Submit the word done.",

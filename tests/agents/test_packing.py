@@ -8,8 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from ludus.agents.language import packing  # noqa: E402
-from ludus.agents.language.packing import Layout, padded, tree  # noqa: E402
+from ludus.agents.language.models import packing  # noqa: E402
+from ludus.agents.language.models.packing import Layout, padded, tree  # noqa: E402
 
 
 def trees(count=60):

@@ -17,12 +17,12 @@ from ludus.core.game import Choice, Forfeit, Form, Text, View
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from ludus.agents.language.causal import CausalModel
 from ludus.agents.language.local import LanguageModel
 from ludus.agents.language.manner import Manner, read_manner
+from ludus.agents.language.models.causal import CausalModel
+from ludus.agents.language.models.tiny import make_tiny
 from ludus.agents.language.prompts import Prompter
 from ludus.agents.language.teach import lessons, teach, texts
-from ludus.agents.language.tiny import make_tiny
 from ludus.cli import app
 from ludus.core.registry import make
 from ludus.training.policies import make_policy

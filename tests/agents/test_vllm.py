@@ -17,11 +17,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 
-from ludus.agents.language.causal import CausalModel
-from ludus.agents.language.engine import Job, Sampling
+from ludus.agents.language.engines.engine import Job, Sampling
+from ludus.agents.language.engines.vllm_engine import VLLMEngine
 from ludus.agents.language.local import LanguageModel
-from ludus.agents.language.tiny import make_tiny
-from ludus.agents.language.vllm_engine import VLLMEngine
+from ludus.agents.language.models.causal import CausalModel
+from ludus.agents.language.models.tiny import make_tiny
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.ledger import Ledger
 from ludus.core.play import play

@@ -6,8 +6,8 @@ from decisions import episode, filled, said
 
 from ludus.core.errors import UnknownName
 from ludus.core.ledger import Ledger
-from ludus.training.columns import multi_critic, normalise_then_sum
-from ludus.training.credit import earned, gae
+from ludus.training.estimators.columns import multi_critic, normalise_then_sum
+from ludus.training.estimators.credit import earned, gae
 
 
 def ledger(scale=1.0, seed=0):

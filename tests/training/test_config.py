@@ -9,8 +9,8 @@ import pytest
 
 from ludus.config import TABLES, explain, field_help, load
 from ludus.core.errors import ConfigError, UnknownName
-from ludus.training import evaluate as evaluate_module
 from ludus.training.configuration import differences, dump, merged, parse, stored, tables, toml
+from ludus.training.evaluation import evaluate as evaluate_module
 from ludus.training.recipes import PRESETS
 from ludus.training.run import Run
 

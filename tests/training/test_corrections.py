@@ -7,9 +7,9 @@ import torch
 from mutants import broken
 
 from ludus.core.errors import ConfigError, UnknownName
-from ludus.training import corrections, divergences
-from ludus.training.control import Controls
-from ludus.training.corrections import CORRECTIONS
+from ludus.training.objectives import corrections, divergences
+from ludus.training.objectives.control import Controls
+from ludus.training.objectives.corrections import CORRECTIONS
 from ludus.training.settings import Named, Objective
 
 MODULES = {"corrections": corrections, "divergences": divergences}

@@ -9,8 +9,8 @@ from ludus.core.episode import Episode, Step
 from ludus.core.errors import UnknownName
 from ludus.core.ledger import Ledger
 from ludus.core.match import Match
-from ludus.training.credit import ESTIMATORS, earned, estimator, gae, role_baseline
-from ludus.training.groups import group_mean, leave_one_out
+from ludus.training.estimators.credit import ESTIMATORS, earned, estimator, gae, role_baseline
+from ludus.training.estimators.groups import group_mean, leave_one_out
 from ludus.training.select import select
 from ludus.training.settings import Named, Selector
 

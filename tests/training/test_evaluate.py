@@ -17,9 +17,9 @@ from ludus.core.game import Forfeit
 from ludus.core.play import play
 from ludus.core.registry import make
 from ludus.core.tables import tabulate
-from ludus.training.evaluate import EVALUATORS, Evaluation, evaluator
-from ludus.training.matches import played, resampled
-from ludus.training.opponents import labelled, opponent
+from ludus.training.evaluation.evaluate import EVALUATORS, Evaluation, evaluator
+from ludus.training.evaluation.matches import played, resampled
+from ludus.training.evaluation.opponents import labelled, opponent
 from ludus.training.run import Run, train
 from ludus.training.settings import Collect
 from ludus.training.store import Store

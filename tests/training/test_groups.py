@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.ledger import Ledger
-from ludus.training.groups import gpg, group_mean, leave_one_out, opo, pass_at_k, remax, success
+from ludus.training.estimators.groups import gpg, group_mean, leave_one_out, opo, pass_at_k, remax, success
 
 ONE_OF_FOUR = [(1, 10), (0, 20), (0, 30), (0, 40)]
 # eighths add up without rounding, so that unanimous groups are exactly that

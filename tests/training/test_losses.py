@@ -10,10 +10,10 @@ from mutants import broken
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.policy import Scores
 from ludus.core.registry import Registry
-from ludus.training import aggregations, losses, sequence_losses, terms
-from ludus.training import objectives as o
+from ludus.training.objectives import aggregations, losses, sequence_losses, terms
+from ludus.training.objectives import objective as o
+from ludus.training.objectives.terms import Field, Terms, mark, settings_of
 from ludus.training.settings import Named, Objective
-from ludus.training.terms import Field, Terms, mark, settings_of
 
 MODULES = {"losses": losses, "sequence_losses": sequence_losses, "aggregations": aggregations}
 

@@ -6,9 +6,9 @@ import torch
 
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.policy import Scores
-from ludus.training import objectives as o
+from ludus.training.objectives import objective as o
+from ludus.training.objectives.terms import LARGEST
 from ludus.training.settings import Named, Objective
-from ludus.training.terms import LARGEST
 
 
 def part(new, mask, advantages, **fields):

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ludus.core.ledger import Ledger
-from ludus.training.credit import Credit
-from ludus.training.groups import group_mean
+from ludus.training.estimators.credit import Credit
+from ludus.training.estimators.groups import group_mean
 from ludus.training.select import FILTERS, unanimous
 
 

@@ -6,11 +6,19 @@ from decisions import episode, filled, one_reply_each, said
 
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.ledger import Ledger
-from ludus.training.credit import earned
-from ludus.training.groups import group_mean
+from ludus.training.estimators.credit import earned
+from ludus.training.estimators.groups import group_mean
+from ludus.training.estimators.shaping import (
+    SHAPERS,
+    kl,
+    missing_end,
+    overlong,
+    rewards_by_column,
+    shape,
+    shaper,
+)
+from ludus.training.estimators.tokens import reinforce_pp
 from ludus.training.settings import Named
-from ludus.training.shaping import SHAPERS, kl, missing_end, overlong, rewards_by_column, shape, shaper
-from ludus.training.tokens import reinforce_pp
 
 
 def test_overlong_vectors():

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ludus.agents.language.causal import CausalModel
-from ludus.agents.language.engine import Sampling
+from ludus.agents.language.engines.engine import Sampling
 from ludus.agents.language.local import LanguageModel
 from ludus.agents.language.manner import Manner
+from ludus.agents.language.models.causal import CausalModel
 from ludus.agents.language.prompts import Prompter
 from ludus.agents.language.teach import teach
 from ludus.config import load

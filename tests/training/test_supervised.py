@@ -14,13 +14,13 @@ from torch.nn.functional import cross_entropy
 
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.policy import Rows, Scores
-from ludus.training import objectives as o
 from ludus.training.batch import micro_batches
-from ludus.training.credit import Credit
+from ludus.training.estimators.credit import Credit
 from ludus.training.learner import Learner
+from ludus.training.objectives import objective as o
+from ludus.training.objectives.supervised import paired_decisions
 from ludus.training.select import FILTERS
 from ludus.training.settings import LearnerConfig, Named, Objective, Optimiser, Selector
-from ludus.training.supervised import paired_decisions
 
 DPO = Objective(Named("dpo", {"beta": 0.5}), aggregation=Named("decision_token_mean"), entropy_over="tokens")
 SFT = Objective(Named("sft"), entropy_over="tokens")
@@ -62,7 +62,7 @@ def test_sft_is_cross_entropy():
 
 def test_sft_is_what_a_causal_model_calls_its_loss(tmp_path):
     from ludus.agents.language.local import LanguageModel
-    from ludus.agents.language.tiny import make_tiny
+    from ludus.agents.language.models.tiny import make_tiny
 
     policy = LanguageModel(make_tiny(tmp_path / "tiny", width=32, layers=1, heads=2))
     rng = np.random.default_rng(0)

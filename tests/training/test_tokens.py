@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ludus.core.ledger import Ledger
-from ludus.training.groups import group_mean
-from ludus.training.tokens import otb, reinforce_pp, reinforce_pp_baseline, token_gae
+from ludus.training.estimators.groups import group_mean
+from ludus.training.estimators.tokens import otb, reinforce_pp, reinforce_pp_baseline, token_gae
 
 quick = settings(max_examples=30, deadline=None)
 # a batch: for each episode its group, and for each reply the reward and which tokens are sampled

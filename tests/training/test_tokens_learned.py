@@ -413,7 +413,7 @@ def test_every_preset_learns(name):
 # ---------------------------------------------------------------------------- a language model
 def test_a_language_model_gets_the_same_gradient_however_it_is_cut(tmp_path):
     from ludus.agents.language.local import LanguageModel
-    from ludus.agents.language.tiny import make_tiny
+    from ludus.agents.language.models.tiny import make_tiny
 
     path = make_tiny(tmp_path, width=32, layers=2, heads=2)
     weights = []

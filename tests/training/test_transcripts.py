@@ -173,7 +173,7 @@ def test_what_cannot_be_read_is_refused(file, tmp_path):
 # -------------------------------------------------------------------------- language models
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    from ludus.agents.language.tiny import make_tiny
+    from ludus.agents.language.models.tiny import make_tiny
 
     return make_tiny(tmp_path_factory.mktemp("tiny"), width=32, layers=1, heads=2)
 

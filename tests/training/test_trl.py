@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from ludus.core.policy import Rows, Scores
-from ludus.training import objectives as o
+from ludus.training.objectives import objective as o
+from ludus.training.objectives.terms import Field, mark
 from ludus.training.settings import Named, Objective
-from ludus.training.terms import Field, mark
 
 LENGTH = 16  # the most tokens a completion may have
 
@@ -192,7 +192,7 @@ SIX = {
 @pytest.fixture(scope="module")
 def language(tmp_path_factory, trl):
     from ludus.agents.language.local import LanguageModel
-    from ludus.agents.language.tiny import make_tiny
+    from ludus.agents.language.models.tiny import make_tiny
 
     path = make_tiny(tmp_path_factory.mktemp("tiny"), width=32, layers=2, heads=2, seed=3)
     policy = LanguageModel(path)

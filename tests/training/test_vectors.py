@@ -15,7 +15,8 @@ from ludus.core.ledger import Ledger
 from ludus.core.match import Match
 from ludus.core.policy import Scores
 from ludus.core.registry import Registry
-from ludus.training import credit, groups, objectives
+from ludus.training.estimators import credit, groups
+from ludus.training.objectives import objective as objectives
 from ludus.training.settings import Named, Objective
 
 MODULES = {"credit": credit, "groups": groups, "objectives": objectives}

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from ludus.core.errors import UnknownName
 from ludus.core.ledger import Ledger
-from ludus.training.credit import Credit, earned, estimator, gae, outcome, share
-from ludus.training.groups import by_policy, deviation, pools, varies
+from ludus.training.estimators.credit import Credit, earned, estimator, gae, outcome, share
+from ludus.training.estimators.groups import by_policy, deviation, pools, varies
 
 
 @estimator("multi_critic")
@@ -111,7 +111,7 @@ def normalise_then_sum(
         memory: not used.
         weights: w by component, 1 where none is given.
         eps: added to each deviation, as in TRL.
-        by: as in `ludus.training.groups`.
+        by: as in `ludus.training.estimators.groups`.
         within: likewise.
         untruncated: likewise.
 

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ludus.agents.language.engine import Ids
+from ludus.agents.language.engines.engine import Ids
 
 BLOCK = 16  # tokens
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from ludus.agents.language.engine import Ids
+from ludus.agents.language.engines.engine import Ids
 from ludus.agents.language.tokens import Chat
 from ludus.core.errors import ConfigError, MissingExtra, UnknownName
 
@@ -22,9 +22,9 @@ try:
     from torch.utils.checkpoint import checkpoint
     from transformers.modeling_layers import GradientCheckpointingLayer
 
-    from ludus.agents.language import scoring
-    from ludus.agents.language.adapters import FIRST, Adapters, Lora, find_base, is_adapter
-    from ludus.agents.language.loading import (
+    from ludus.agents.language.models import scoring
+    from ludus.agents.language.models.adapters import FIRST, Adapters, Lora, find_base, is_adapter
+    from ludus.agents.language.models.loading import (
         listed,
         logit_settings,
         precision,
@@ -34,8 +34,8 @@ try:
         refuse_missing,
         refuse_packing,
     )
-    from ludus.agents.language.packing import ATTENTION, Layout, Tree
-    from ludus.agents.language.scoring import Continued
+    from ludus.agents.language.models.packing import ATTENTION, Layout, Tree
+    from ludus.agents.language.models.scoring import Continued
 except ImportError as absent:
     raise MissingExtra("a local language model", "llm") from absent
 

@@ -9,7 +9,7 @@ its checkpoints. Time runs over a seat's own decisions: the other seats are part
 What an estimator reads of the ledger that only the learning policy can fill in, it `needs`.
 
 Here are the registry, generalised advantages and baselines that ask for no peers; peers are
-compared in `ludus.training.groups`, single tokens in `.tokens`, several rewards in `.columns`.
+compared in `ludus.training.estimators.groups`, single tokens in `.tokens`, several rewards in `.columns`.
 
 Shape letters: N decisions, M tokens in all, S sequences (the decisions of one seat in one episode),
 L decisions of the longest sequence, K numbers.
@@ -30,10 +30,13 @@ from ludus.core.registry import Registry
 ESTIMATORS = Registry("estimator", "ludus.estimators")
 ESTIMATORS.lazily(
     dict.fromkeys(
-        ("group_mean", "leave_one_out", "opo", "pass_at_k", "gpg", "remax"), "ludus.training.groups"
+        ("group_mean", "leave_one_out", "opo", "pass_at_k", "gpg", "remax"),
+        "ludus.training.estimators.groups",
     )
-    | dict.fromkeys(("token_gae", "reinforce_pp", "reinforce_pp_baseline", "otb"), "ludus.training.tokens")
-    | dict.fromkeys(("multi_critic", "normalise_then_sum"), "ludus.training.columns")
+    | dict.fromkeys(
+        ("token_gae", "reinforce_pp", "reinforce_pp_baseline", "otb"), "ludus.training.estimators.tokens"
+    )
+    | dict.fromkeys(("multi_critic", "normalise_then_sum"), "ludus.training.estimators.columns")
 )
 NEEDS = ("old", "values", "collision", "reference")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ludus.core.errors import UnknownName
 from ludus.core.registry import Registry
-from ludus.training.terms import LARGEST
+from ludus.training.objectives.terms import LARGEST
 
 DIVERGENCE_CONTROLLERS = Registry("controller of the divergence", "ludus.divergence_controllers")
 ENTROPY_CONTROLLERS = Registry("controller of the entropy", "ludus.entropy_controllers")

@@ -13,7 +13,7 @@ try:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-    from ludus.agents.language.loading import quietly
+    from ludus.agents.language.models.loading import quietly
 except ImportError as absent:
     raise MissingExtra("a tiny language model", "llm") from absent
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.ledger import Ledger
-from ludus.training.credit import Credit, estimator, generalised, share, whitened
-from ludus.training.groups import group_mean, pools
+from ludus.training.estimators.credit import Credit, estimator, generalised, share, whitened
+from ludus.training.estimators.groups import group_mean, pools
 
 
 @estimator("token_gae", needs=("values",))
@@ -100,7 +100,7 @@ def reinforce_pp_baseline(
     Args:
         ledger: the decisions.
         memory: not used.
-        by: as in `ludus.training.groups`.
+        by: as in `ludus.training.estimators.groups`.
         within: likewise.
         untruncated: likewise.
 
@@ -134,7 +134,7 @@ def otb(
             others have no advantage.
         memory: not used.
         discount: what the next token counts for, in [0, 1].
-        by: as in `ludus.training.groups`.
+        by: as in `ludus.training.estimators.groups`.
         within: likewise.
 
     Source: Li et al. 2026, arXiv:2602.07078; as `optimal_token_baseline` in verl, without its

@@ -21,12 +21,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ludus.agents.language.engine import Ids, Job, Sampled, Sampling
-from ludus.agents.language.lanes import Lanes, Shelf
+from ludus.agents.language.engines.engine import Ids, Job, Sampled, Sampling
+from ludus.agents.language.engines.lanes import Lanes, Shelf
 from ludus.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ludus.agents.language.causal import CausalModel
+    from ludus.agents.language.models.causal import CausalModel
 
 READ_AT_ONCE = 16384  # tokens of new prompts in one forward pass
 UNIFORMS = 16  # numbers drawn from a reply's generator at a time

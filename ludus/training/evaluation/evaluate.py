@@ -33,10 +33,18 @@ from ludus.core.exact import Rows, averaged, nash_conv, questions, reached, reme
 from ludus.core.game import Game
 from ludus.core.registry import Registry
 from ludus.core.tables import Tables, tabulate
+from ludus.training.evaluation.matches import played
+from ludus.training.evaluation.opponents import (
+    Spec,
+    Specs,
+    changes,
+    check_optimal,
+    copies,
+    labelled,
+    opponent,
+)
 from ludus.training.learner import Learner
 from ludus.training.lineup import Cast
-from ludus.training.matches import played
-from ludus.training.opponents import Spec, Specs, changes, check_optimal, copies, labelled, opponent
 from ludus.training.settings import Evaluate, Named, RunConfig
 
 EVALUATORS = Registry("measure", "ludus.evaluators")

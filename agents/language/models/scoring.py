@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from ludus.agents.language.engine import Ids
-from ludus.agents.language.packing import Index, Layout, padded, sort, tree
+from ludus.agents.language.engines.engine import Ids
+from ludus.agents.language.models.packing import Index, Layout, padded, sort, tree
 from ludus.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ludus.agents.language.causal import CausalModel
+    from ludus.agents.language.models.causal import CausalModel
 
 READ_AT_ONCE = 65_536  # tokens of all sequences together, where no gradient is tracked
 LOGITS_AT_ONCE = 2**25  # numbers

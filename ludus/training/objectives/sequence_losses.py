@@ -14,8 +14,8 @@ import math
 import torch
 from torch import Tensor
 
-from ludus.training.losses import clipped
-from ludus.training.terms import LARGEST, Terms, expanded, policy_loss, straight_through
+from ludus.training.objectives.losses import clipped
+from ludus.training.objectives.terms import LARGEST, Terms, expanded, policy_loss, straight_through
 
 
 def mean_ratio(terms: Terms) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ludus.core.errors import ConfigError
-from ludus.training.divergences import DIVERGENCE_CONTROLLERS, ENTROPY_CONTROLLERS
+from ludus.training.objectives.divergences import DIVERGENCE_CONTROLLERS, ENTROPY_CONTROLLERS
 from ludus.training.settings import Named, Objective
 
 

@@ -22,7 +22,7 @@ from torch.nn.functional import logsigmoid
 
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.ledger import Ledger
-from ludus.training.terms import Terms, expanded, policy_loss
+from ludus.training.objectives.terms import Terms, expanded, policy_loss
 
 
 @policy_loss("sft", compares=False)

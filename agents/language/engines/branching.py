@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ludus.agents.language.engine import Ids, Job, Sampled
+from ludus.agents.language.engines.engine import Ids, Job, Sampled
 
 
 @dataclass(slots=True, eq=False)

@@ -23,12 +23,17 @@ from torch import Tensor
 
 from ludus.core.errors import ConfigError
 from ludus.core.policy import Scores
-from ludus.training import losses, sequence_losses, supervised
-from ludus.training.aggregations import AGGREGATIONS, Totals
-from ludus.training.corrections import CORRECTIONS
-from ludus.training.divergences import choice_entropy, divergence, exact_divergence, value_loss
+from ludus.training.objectives import losses, sequence_losses, supervised
+from ludus.training.objectives.aggregations import AGGREGATIONS, Totals
+from ludus.training.objectives.corrections import CORRECTIONS
+from ludus.training.objectives.divergences import (
+    choice_entropy,
+    divergence,
+    exact_divergence,
+    value_loss,
+)
+from ludus.training.objectives.terms import LARGEST, MODIFIERS, POLICY_LOSSES, Terms, evaluated, with_marks
 from ludus.training.settings import Named, Objective
-from ludus.training.terms import LARGEST, MODIFIERS, POLICY_LOSSES, Terms, evaluated, with_marks
 
 __all__ = [
     "AGGREGATIONS", "CORRECTIONS", "LARGEST", "MODIFIERS", "POLICY_LOSSES", "Part", "Terms", "Totals", "choice_entropy",

@@ -1,6 +1,6 @@
 """Policy losses that weigh each token by its own ratio, and modifiers that go with any loss.
 
-Those with one ratio for a whole reply are in `ludus.training.sequence_losses`. At a ratio of one the
+Those with one ratio for a whole reply are in `ludus.training.objectives.sequence_losses`. At a ratio of one the
 gradient of every loss is minus the advantage times that of the log-probability; NFT has advantages of
 its own (right minus rate), and tokens that Clip-Cov marks have none.
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ludus.core.errors import ConfigError, UnknownName
-from ludus.training.terms import Field, Terms, modifier, policy_loss, ratio_of, straight_through
+from ludus.training.objectives.terms import Field, Terms, modifier, policy_loss, ratio_of, straight_through
 
 
 def _ratio(terms: Terms) -> Tensor:

@@ -1,7 +1,7 @@
 """What runs inside vLLM's workers, wherever they are: weights taken in without loading anew.
 
 `VLLMEngine` mixes it in by itself; a server is started with
-`--worker-extension-cls ludus.agents.language.vllm_worker.Refreshing`.
+`--worker-extension-cls ludus.agents.language.engines.vllm_worker.Refreshing`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 VLLM_SERVER_DEV_MODE=1 python -m vllm.entrypoints.openai.api_server \
         --model MODEL --logprobs-mode processed_logprobs \
-        --worker-extension-cls ludus.agents.language.vllm_worker.Refreshing --enable-lora --max-loras 4
+        --worker-extension-cls ludus.agents.language.engines.vllm_worker.Refreshing --enable-lora --max-loras 4
 
 The first variable and the last options are for adapters, the second variable and the extension for
 whole models; the CPU build also needs `--no-enable-chunked-prefill`. Weights travel as files, in a
@@ -24,11 +24,11 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ludus.agents.language.branching import Reply
 from ludus.agents.language.client import Client, Limits, Nonsense, bare, counted, first, part, secrets_of
 from ludus.agents.language.endpoint import sampled
-from ludus.agents.language.engine import Ids, Job, Sampled
-from ludus.agents.language.handover import write_adapter, write_model
+from ludus.agents.language.engines.branching import Reply
+from ludus.agents.language.engines.engine import Ids, Job, Sampled
+from ludus.agents.language.engines.handover import write_adapter, write_model
 from ludus.agents.language.remote import NO_KEY, found_key
 from ludus.core.errors import ConfigError, CrewError, EngineGone, MissingExtra, UnknownName
 
@@ -41,9 +41,7 @@ SERVE = "python -m vllm.entrypoints.openai.api_server"
 FOR_ADAPTERS = (
     f"VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 {SERVE} ... --enable-lora --max-loras 4 --max-lora-rank 16"
 )
-FOR_MODELS = (
-    f"VLLM_SERVER_DEV_MODE=1 {SERVE} ... --worker-extension-cls ludus.agents.language.vllm_worker.Refreshing"
-)
+FOR_MODELS = f"VLLM_SERVER_DEV_MODE=1 {SERVE} ... --worker-extension-cls ludus.agents.language.engines.vllm_worker.Refreshing"
 
 
 class _Drawn(NamedTuple):

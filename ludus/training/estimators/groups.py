@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.ledger import Ledger
-from ludus.training.credit import Credit, earned, estimator, outcome, seats_by
+from ludus.training.estimators.credit import Credit, earned, estimator, outcome, seats_by
 
 
 # ------------------------------------------------------------------------------ who is compared

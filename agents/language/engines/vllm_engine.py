@@ -20,9 +20,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ludus.agents.language.branching import Reply
-from ludus.agents.language.engine import Job, Sampled
-from ludus.agents.language.handover import greatest_rank, sampled_with, write_adapter
+from ludus.agents.language.engines.branching import Reply
+from ludus.agents.language.engines.engine import Job, Sampled
+from ludus.agents.language.engines.handover import greatest_rank, sampled_with, write_adapter
 from ludus.core.errors import ConfigError, EngineGone, MissingExtra, UnknownName
 
 #: vLLM takes these from the environment alone; what is set there already stays.
@@ -94,7 +94,7 @@ class VLLMEngine:
         args = {
             "model": self.path,
             "logprobs_mode": "processed_logprobs",  # under the distribution drawn from
-            "worker_extension_cls": "ludus.agents.language.vllm_worker.Refreshing",
+            "worker_extension_cls": "ludus.agents.language.engines.vllm_worker.Refreshing",
             "use_tqdm_on_load": False,
             **({} if self.lora is None else served),
             **options,

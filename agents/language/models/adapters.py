@@ -196,7 +196,10 @@ class Adapters:
 def prints(weights: Mapping[str, Tensor]) -> Iterator[bytes]:
     """Names and bytes of weights, by name, to be hashed."""
     for name, tensor in sorted(weights.items()):
-        yield name.encode() + tensor.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes()
+        copied = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        yield (
+            name.encode() + copied.view(torch.uint8).numpy().tobytes()
+        )  # numpy keeps a storage from being freed
 
 
 def is_adapter(path: str | Path) -> bool:

@@ -1,0 +1,1 @@
+"""Causal language models in this process: loading, adapters, scoring; and tiny ones from scratch."""

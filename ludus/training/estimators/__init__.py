@@ -1,0 +1,1 @@
+"""Estimators of advantages, and shapers of rewards, by name."""

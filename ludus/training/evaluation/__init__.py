@@ -1,0 +1,1 @@
+"""Measures taken while training: exact ones of small games, and played ones."""

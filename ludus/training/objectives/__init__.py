@@ -1,0 +1,1 @@
+"""What learners make small: policy losses, aggregations, corrections and divergences, by name, and their sum."""
