@@ -3,6 +3,8 @@
     torchrun --nproc-per-node 2 -m ludus train configs/lm_kuhn.toml
     accelerate launch --num_processes 8 -m ludus train configs/spiral_kuhn_qwen3_4b.toml
 
+On CPUs that is `torchrun`: `accelerate launch --cpu` starts one process, however many it is asked for.
+
 Every process plays its share of a step's matches, which are a function of seed and step, and all get all
 episodes: the ledger is that of one process. Credit is worked out alike everywhere. Every process scores
 and differentiates its share of the micro-batches, whose normalisers are those of the whole minibatch, the

@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from ludus.training.evaluation.evaluate import Evaluation
 from ludus.training.learner import Learner
 from ludus.training.lineup import Cast
 from ludus.training.metrics import Display, Metrics
+from ludus.training.pipeline import Pipeline
 from ludus.training.policies import make_policy
 from ludus.training.rollout import Table, smaller
 from ludus.training.settings import LearnerConfig, Phase, RunConfig
@@ -102,6 +104,7 @@ class Run:
         self.cast = Cast(self.policies, self.folder / "snapshots", draws, named, world)
         shares = tuple(game.share for game in config.every_game)
         self.table = Table(self.games, shares, self.cast, config.collect, config.seed, world)
+        self.pipeline = Pipeline(config, self.table)
         self.shards = cut(config, self.policies, named, world)
         self.learners = {name_of(one): self._learner(one, int(seeds[1])) for one in config.learners}
         for shards in self.shards.values():
@@ -193,7 +196,7 @@ class Run:
         every = self.config.snapshot_every
         if every and (step - 1) % every == 0:
             self.cast.snapshot()
-        ledger, tally = self._collect(step, phase)
+        ledger, line = self._collect(step, phase)
         active = [self.learners[name] for name in phase.learners or self.learners]
         batches = [(learner, learner.prepare(ledger)) for learner in active]
         if all(batch is None for _, batch in batches):
@@ -201,13 +204,13 @@ class Run:
                 f"step {step}: nobody had anything to learn from; the lineup seats {list(ledger.policies)}, "
                 f"and the learners learn {[learner.policy.name for learner in active]}"
             )
-        line: dict[str, float] = tally.metrics()
-        for learner, batch in batches:
-            if batch is not None:
-                self.decisions += len(batch)
-                log = learner.learn(batch, step=step, last_good=self.store.last_good)
-                prefix = "" if len(self.learners) == 1 else f"{learner.name}/"
-                line |= {f"{prefix}{name}": number for name, number in log.items()}
+        with self._ahead(step):
+            for learner, batch in batches:
+                if batch is not None:
+                    self.decisions += len(batch)
+                    log = learner.learn(batch, step=step, last_good=self.store.last_good)
+                    prefix = "" if len(self.learners) == 1 else f"{learner.name}/"
+                    line |= {f"{prefix}{name}": number for name, number in log.items()}
         line["global_step"] = float(self.decisions)
         self.done = step
         every = self.config.evaluate.every
@@ -224,22 +227,32 @@ class Run:
             left -= phase.steps
         raise AssertionError("a step lies in one of the phases")
 
-    def _collect(self, step: int, phase: Phase) -> tuple[Ledger, Tally]:
+    def _ahead(self, step: int) -> AbstractContextManager[None]:
+        """Plays the games of the step after this one, where they are played ahead."""
+        if not self.config.collect.lag or step == self.config.steps:
+            return nullcontext()
+        phase, first = self._phase(step + 1)
+        if first or all(reads.file for reads in phase.reads):
+            return nullcontext()
+        return self.pipeline.meanwhile(phase.lineup or self.config.lineup, step + 1)
+
+    def _collect(self, step: int, phase: Phase) -> tuple[Ledger, dict[str, float]]:
         """What the learners of a step may learn from: played now, and read from files."""
         told = self.library.drawn(phase, step)
         if all(reads.file for reads in phase.reads):
-            return join(told), Tally()
-        fresh, tally = self._play(step, phase.lineup or self.config.lineup)
-        return join([fresh, *told]), tally
+            return join(told), Tally().metrics()
+        fresh, numbers = self._play(step, phase.lineup or self.config.lineup)
+        return join([fresh, *told]), numbers
 
-    def _play(self, step: int, lineup: Mapping[str, str]) -> tuple[Ledger, Tally]:
+    def _play(self, step: int, lineup: Mapping[str, str]) -> tuple[Ledger, dict[str, float]]:
         if self.collector is not None:
-            return self.collector.collect(self.cast, lineup)  # every process the same
-        ledger, tally, played = self.table.rollout(lineup, step=step)
+            ledger, tally = self.collector.collect(self.cast, lineup)  # every process the same
+            return ledger, tally.metrics()
+        _, ledger, numbers, played = self.pipeline.take(lineup, step)
         self._keep_first(played)
         if self.config.keep_episodes and self._left(step) < self.config.keep_episodes:
             self._last.extend(episode.to_json() for episode in played)
-        return ledger, tally
+        return ledger, numbers
 
     def _left(self, step: int) -> int:
         """Episodes still to come after a step."""
@@ -279,6 +292,7 @@ class Run:
         about: dict[str, Any] = {
             "decisions": self.decisions, "seconds": self.seconds, "kept": self._kept, "last": list(self._last),
             "versions": {name: policy.version for name, policy in self.policies.items()}, "learners": {},
+            "ahead": self.pipeline.state(),
         }  # fmt: skip
         for name, learner in self.learners.items():
             parts[f"learner-{name}"], about["learners"][name] = learner.state()
@@ -299,6 +313,7 @@ class Run:
         for name, learner in self.learners.items():
             learner.load(tensors_of(files[f"learner-{name}"]), about["learners"][name])
         self.cast.load(tensors_of(files["cast"]), about["cast"])
+        self.pipeline.load(about.get("ahead"))
         if "evaluation" in files:
             self.evaluation.load(arrays_of(files["evaluation"]))
         if self.collector is not None:

@@ -197,6 +197,11 @@ class Collect:
     refill: Count = 0
     """Play: how often further games may be played in the place of groups in which all episodes came to the same
     (dynamic sampling); what is still missing then stays missing."""
+    lag: Annotated[int, Field(ge=0, le=1)] = 0
+    """Play: 1 samples each step's games with the weights from before the update of the step before; wants learners
+    whose selector.max_age allows it."""
+    apart: bool = False
+    """Play, with a lag: sample in a thread, on weights of its own, while the learners learn; else before they do."""
     at_once: Number = 1024
     """Play: live tables."""
     max_steps: Number = 1000
