@@ -23,7 +23,7 @@ from ludus.training.estimators.credit import ESTIMATORS, Credit
 from ludus.training.estimators.groups import success
 from ludus.training.estimators.shaping import rewards_by_column, shape
 from ludus.training.objectives.control import Controls
-from ludus.training.objectives.objective import check_goal, objective
+from ludus.training.objectives.objective import check_goal, objective, reads_choices
 from ludus.training.objectives.terms import MODIFIERS, POLICY_LOSSES, called, mark
 from ludus.training.select import select
 from ludus.training.settings import LearnerConfig, Named, Optimiser
@@ -98,7 +98,10 @@ class Learner:
         chosen, credit = self._credited(ledger)
         if not chosen.any():
             return None
-        batch = self._filled(gather(ledger, credit, chosen), known, np.repeat(chosen, ledger.length))
+        batch = gather(ledger, credit, chosen)
+        if not reads_choices(self.config.objective):  # or every legal reply is scored for nothing
+            batch = dataclasses.replace(batch, ledger=dataclasses.replace(batch.ledger, replies=None))
+        batch = self._filled(batch, known, np.repeat(chosen, ledger.length))
         if "rate" in self.needs[1]:
             above = float(self.config.objective.loss.settings.get("above", 0.0))
             found = success(ledger, threshold=above)
@@ -150,6 +153,10 @@ class Learner:
             held = np.zeros_like(chosen)
             held[np.flatnonzero(chosen)[self._paired(ledger.take(chosen), credit.advantages[chosen])]] = True
             chosen = held
+        most = self.config.selector.most
+        if most and chosen.sum() > most:
+            kept = self.rng.choice(np.flatnonzero(chosen), most, replace=False)
+            chosen = np.isin(np.arange(len(chosen)), kept)
         return chosen, credit
 
     def _paired(self, ledger: Ledger, advantages: NDArray[np.float64]) -> NDArray[np.int64]:

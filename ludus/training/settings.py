@@ -130,6 +130,8 @@ class Selector:
     """Where decisions may come from: "fresh", from this run's play; "file", from what a phase reads."""
     keep: Choice = Named("all")
     """A filter by name: all, with_credit, varied, quantile, untruncated, but_sample, won (above), best (count)."""
+    most: Count = 0
+    """How many of these decisions are learned from, drawn at random; 0: all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from ludus.core.errors import ConfigError, TrainingError
 from ludus.core.ledger import Ledger
 from ludus.training.batch import minibatches, whitened
 from ludus.training.learner import Learner
-from ludus.training.settings import LearnerConfig, Named, Objective, Optimiser
+from ludus.training.settings import LearnerConfig, Named, Objective, Optimiser, Selector
 
 GAME = ludus.make("kuhn_poker")
 PPO = LearnerConfig(
@@ -143,6 +143,21 @@ def test_nothing_selected_is_no_batch():
     one = learner()
     other = fresh(GAME, name="other", hidden=(8,))
     assert one.prepare(ledger_of(other)) is None
+
+
+def test_some_of_the_decisions_are_drawn_at_random():
+    network = policy()
+    ledger = ledger_of(network)
+    batches = [
+        learner(network, selector=Selector(most=17)).prepare(ledger),
+        learner(network, selector=Selector(most=17)).prepare(ledger),
+        learner(network, selector=Selector(most=10_000)).prepare(ledger),
+    ]
+    assert [len(batch) for batch in batches] == [17, 17, len(ledger)]
+    assert (batches[0].ledger.ids == batches[1].ledger.ids).all()
+    one = learner(network, selector=Selector(most=17))
+    again = [one.prepare(ledger).ledger.order.tolist() for _ in range(2)]
+    assert again[0] != again[1]
 
 
 def test_decisions_without_weight_teach_nothing():

@@ -195,3 +195,14 @@ def test_legal_mass_is_that_of_the_decisions_that_list_their_replies():
     blind = Scores(new.logprobs, new.mask, new.entropy, None, new.choices, torch.full((3,), torch.nan))
     _, log = o.objective(Objective(), blind, one, o.Totals.of(new.mask, torch.ones(3, dtype=torch.bool)))
     assert "losses/legal_mass" not in log
+
+
+def test_only_some_objectives_read_every_legal_reply():
+    assert not o.reads_choices(Objective())
+    assert not o.reads_choices(
+        Objective(entropy=0.1, entropy_over="tokens", divergence=1.0, divergence_by="k3")
+    )
+    assert o.reads_choices(Objective(entropy=0.1))
+    assert o.reads_choices(Objective(legality=1.0))
+    assert o.reads_choices(Objective(divergence=1.0))
+    assert o.reads_choices(Objective(entropy_control=Named("adaptive", {"target": 0.5})))

@@ -144,6 +144,12 @@ def _policy_loss(goal: Objective, terms: Terms, part: Part) -> Tensor:
     return loss * part.correction.masked_fill(~terms.mask, 0.0)
 
 
+def reads_choices(goal: Objective) -> bool:
+    """Whether an objective wants to know the probability of every legal reply, and not of those given alone."""
+    over = goal.entropy_over == "choices" and (goal.entropy or goal.entropy_control.name != "fixed")
+    return bool(over or goal.legality or (goal.divergence and goal.divergence_by == "exact"))
+
+
 def _entropy(goal: Objective, scores: Scores, share: Tensor, counted: Tensor, totals: Totals) -> Tensor:
     if goal.entropy_over == "choices":
         if not totals.open and _chosen(scores.choices, counted):
