@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ludus.cli import app
+from ludus.core.registry import GAMES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,6 +44,7 @@ def test_the_example_registers_a_game_and_learns_it(tmp_path, monkeypatch, capsy
     pytest.importorskip("torch")
     example, _ = examples()
     assert len([line for line in example.splitlines() if line.strip()]) <= 25
+    monkeypatch.setattr(GAMES, "_makers", dict(GAMES._makers))  # other tests do not know its game
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
     before, after = map(float, capsys.readouterr().out.split("->"))

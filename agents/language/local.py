@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ try:
     from ludus.agents.language.engines.continuous import TransformersEngine
     from ludus.agents.language.models.adapters import prints
     from ludus.agents.language.models.causal import CausalModel
-    from ludus.agents.language.models.scoring import Continued
+    from ludus.agents.language.models.decisions import continued, scored
 except ImportError as absent:
     raise MissingExtra("a local language model", "llm") from absent
 
@@ -267,8 +267,8 @@ class LanguageModel:
                     f"{request.game}: {request.seat} has free replies, which have no probabilities here"
                 )
             every += [(self.prompt(request), reply) for reply in self.allowed(request)]
-        total, place = self._totals(every)
-        total = total.double().exp().cpu()
+        found, place = continued(self.model, every)
+        total = found.logprobs.sum(1).double().exp().cpu()
         ways = self.prompter.scratch_most + 1
         mass, at = total.numpy()[[place[pair] for pair in every]].reshape(-1, ways).sum(1), 0
         out = []
@@ -292,79 +292,13 @@ class LanguageModel:
             said = self.model.values([self.prompt(request) for request in requests])
         return np.asarray(said.double().cpu().numpy())
 
-    def _totals(self, pairs: Sequence[tuple[Ids, Ids]]) -> tuple[torch.Tensor, dict[tuple[Ids, Ids], int]]:
-        """Log-probability of each distinct (prompt, continuation), and where in the tensor it is."""
-        scored, place = self._continue(pairs)
-        return scored.logprobs.sum(1), place
-
-    def _continue(self, pairs: Iterable[tuple[Ids, Ids]]) -> tuple[Continued, dict[tuple[Ids, Ids], int]]:
-        place = {pair: index for index, pair in enumerate(dict.fromkeys(pairs))}
-        prompts = {prompt: index for index, prompt in enumerate(dict.fromkeys(prompt for prompt, _ in place))}
-        scored = self.model.score(list(prompts), [(prompts[prompt], ids) for prompt, ids in place])
-        return scored, place
-
-    # -------------------------------------------------------------------------------- learning
     def score(self, rows: Rows) -> Scores:
-        """Score decisions under the present weights, with gradients.
-
-        Equal prompts are read once and equal continuations scored once, whoever asked. Rows whose
-        replies are open have -inf in all of `choices` and NaN as `legal_mass`.
+        """Score decisions under the present weights, with gradients; see `scored`.
 
         Raises:
             ValueError: there is no token to score.
         """
-        if not rows.mask.any():
-            raise ValueError("these decisions have no tokens: a language model scores what it sampled")
-        prompts = [tuple(prompt.tolist()) for prompt in rows.prompts]
-        own = [tuple(ids[mask].tolist()) for ids, mask in zip(rows.ids, rows.mask, strict=True)]
-        replies = rows.replies if rows.replies is not None else (None,) * len(own)
-        asked = [(p, ids) for p, ids in zip(prompts, own, strict=True) if ids]
-        asked += [(p, r) for p, several in zip(prompts, replies, strict=True) for r in several or ()]
-        scored, place = self._continue(asked)
-        index = self._tensor([place.get(pair, 0) for pair in zip(prompts, own, strict=True)])
-        width = rows.ids.shape[1]
-        choices, mass = (None, None)
-        if rows.replies is not None:
-            choices, mass = self._choices(scored.logprobs.sum(1), place, prompts, rows.replies)
-        own_scores = [
-            None if column is None else column.index_select(0, index)[:, :width] for column in scored
-        ]
-        logprobs, entropy, collision, values = own_scores
-        return Scores(
-            logprobs=logprobs,
-            mask=self._tensor(rows.mask & rows.sampled),
-            entropy=entropy,
-            values=None if values is None else values[:, 0],
-            choices=choices,
-            legal_mass=mass,
-            token_values=values,
-            collision=collision,
-        )
-
-    def _choices(
-        self,
-        total: torch.Tensor,
-        place: Mapping[tuple[Ids, Ids], int],
-        prompts: Sequence[Ids],
-        replies: Sequence[tuple[Ids, ...] | None],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Normalised log-probabilities (N, A) of the legal replies, and their mass (N,) before that."""
-        width = max((len(several) for several in replies if several), default=1)
-        index = np.zeros((len(prompts), width), np.int64)
-        given = np.zeros((len(prompts), width), np.bool_)
-        for row, (prompt, several) in enumerate(zip(prompts, replies, strict=True)):
-            for column, reply in enumerate(several or ()):
-                index[row, column], given[row, column] = place[prompt, reply], True
-        known = self._tensor(given.any(1))
-        valid = self._tensor(given)
-        picked = total.index_select(0, self._tensor(index.reshape(-1))).reshape(index.shape)
-        picked = picked.masked_fill(~valid & known[:, None], -torch.inf)  # unknown rows stay finite for now
-        whole = picked.logsumexp(1)
-        choices = (picked - whole[:, None]).masked_fill(~valid, -torch.inf)
-        return choices, whole.exp().masked_fill(~known, torch.nan)
-
-    def _tensor(self, array: Any) -> torch.Tensor:
-        return torch.as_tensor(array, device=self.model.device)
+        return scored(self.model, rows)
 
     # --------------------------------------------------------------------------------- weights
     def parameters(self) -> list[Any]:

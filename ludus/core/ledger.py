@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ludus.core.episode import Episode, Step
-from ludus.core.game import Forfeit, Seat, role_of
+from ludus.core.episode import Episode
+from ludus.core.game import Seat
 from ludus.core.policy import Prompts, Replies, Rows
 
 
@@ -105,7 +105,7 @@ class Ledger:
 
     def __post_init__(self) -> None:
         n = len(self.episode)
-        short = [name for name in _PER_ROW if len(getattr(self, name)) != n]
+        short = [name for name in PER_ROW if len(getattr(self, name)) != n]
         if short or len(self.prompts) != n:
             raise ValueError(
                 f"a ledger of {n} decisions has columns of other lengths: {short or ['prompts']}"
@@ -130,7 +130,9 @@ class Ledger:
         random     weight 0: the move that was played, and earned the reward, is not what was said
         retry      the reply that was used in the end has the row; rejected ones are in no row
         """
-        return _Writer(source).write(episodes)
+        from ludus.core.bookkeeping import Writer  # which makes ledgers, and so knows them
+
+        return Writer(source).write(episodes)
 
     @property
     def reward(self) -> NDArray[np.float64]:
@@ -170,13 +172,13 @@ class Ledger:
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.asarray(rows, np.int64)
         length = self.length[index]
         tokens = _ranges(self.offset[index], length)
-        columns = {name: getattr(self, name)[index] for name in _PER_ROW if name not in ("offset", "length")}
+        columns = {name: getattr(self, name)[index] for name in PER_ROW if name not in ("offset", "length")}
         columns["sequence"] = _renumbered(columns["sequence"])
         return dataclasses.replace(
             self, **columns,
             offset=np.r_[0, np.cumsum(length)[:-1]].astype(np.int64) if len(index) else np.zeros(0, np.int64),
             length=length,
-            **{name: getattr(self, name)[tokens] for name in _PER_TOKEN},
+            **{name: getattr(self, name)[tokens] for name in PER_TOKEN},
             prompts=_pick(self.prompts, index),
             legal=None if self.legal is None else self.legal[index],
             replies=None if self.replies is None else tuple(self.replies[i] for i in index),
@@ -209,12 +211,12 @@ class Ledger:
         return dataclasses.replace(self, rewards=rewards, columns=(*self.columns, name))
 
 
-_PER_ROW = (
+PER_ROW = (
     "episode", "sequence", "game", "seat", "role", "policy", "group", "source", "sample", "version", "order",
     "rewards", "early", "values", "next_values", "ended", "cut", "weight", "truncated", "offset", "length",
 )  # fmt: skip
-_PER_TOKEN = ("ids", "sampled", "rollout", "old", "token_rewards", "token_values", "collision")
-_NAMED = {
+PER_TOKEN = ("ids", "sampled", "rollout", "old", "token_rewards", "token_values", "collision")
+NAMED = {
     "game": "games",
     "seat": "seats",
     "role": "roles",
@@ -237,7 +239,7 @@ def join(ledgers: Sequence[Ledger]) -> Ledger:
     if len({x.columns for x in ledgers}) > 1:
         raise ValueError(f"ledgers with different reward columns: {sorted({x.columns for x in ledgers})}")
     columns: dict[str, Any] = {}
-    for name, plural in _NAMED.items():
+    for name, plural in NAMED.items():
         columns[name], columns[plural] = _merged(
             [getattr(x, name) for x in ledgers], [getattr(x, plural) for x in ledgers]
         )
@@ -248,13 +250,13 @@ def join(ledgers: Sequence[Ledger]) -> Ledger:
         )
     ends = np.cumsum([0, *(len(x.ids) for x in ledgers)])
     columns["offset"] = np.concatenate([x.offset + end for x, end in zip(ledgers, ends[:-1], strict=True)])
-    for name in (*_PER_ROW, *_PER_TOKEN):
+    for name in (*PER_ROW, *PER_TOKEN):
         if name not in columns:
             columns[name] = np.concatenate([getattr(x, name) for x in ledgers])
     return Ledger(
         **columns,
-        prompts=_stacked([prompt for x in ledgers for prompt in x.prompts]),
-        legal=_stacked_legal([x.legal for x in ledgers]),
+        prompts=stacked([prompt for x in ledgers for prompt in x.prompts]),
+        legal=stacked_legal([x.legal for x in ledgers]),
         replies=_all_replies(ledgers),
         columns=ledgers[0].columns,
     )
@@ -287,130 +289,20 @@ def _renumbered(sequence: NDArray[np.int64]) -> NDArray[np.int64]:
 def _pick(prompts: Prompts, index: NDArray[np.int64]) -> Prompts:
     if isinstance(prompts, np.ndarray):
         return prompts[index]
-    return _stacked([prompts[i] for i in index])  # seats of one shape among seats of others
+    return stacked([prompts[i] for i in index])  # seats of one shape among seats of others
 
 
-def _stacked(prompts: Sequence[NDArray[Any]]) -> Prompts:
+def stacked(prompts: Sequence[NDArray[Any]]) -> Prompts:
     """(N, *F) if all prompts are features of one shape, else the tuple of them."""
     if prompts and len({(p.shape, p.dtype) for p in prompts}) == 1 and prompts[0].dtype != np.int64:
         return np.stack(prompts)
     return tuple(prompts)
 
 
-def _stacked_legal(masks: Sequence[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
+def stacked_legal(masks: Sequence[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
     """(N, A), A that of the widest; rows without a mask allow everything."""
     known = [m for m in masks if m is not None]
     if not known or len(known) != len(masks):
         return None
     width = max(m.shape[-1] for m in known)
     return np.concatenate([np.pad(m, ((0, 0), (0, width - m.shape[-1]))) for m in known])
-
-
-# -------------------------------------------------------------------------- from episodes to rows
-class _Writer:
-    """Collects the decisions of episodes, then turns the lists into columns."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.names: dict[str, dict[str, int]] = {plural: {} for plural in _NAMED.values()}
-        self.names["sources"][source] = 0
-        self.columns: dict[str, list[Any]] = {name: [] for name in _PER_ROW}
-        self.steps: list[Step] = []
-        self.sequences = 0
-
-    def write(self, episodes: Iterable[Episode]) -> Ledger:
-        for number, episode in enumerate(episodes):
-            if episode.end == "error":
-                continue
-            failed = {step.seat for step in episode.steps if _failed(step)}
-            for seat in episode.returns:
-                if seat not in failed:
-                    self._sequence(number, episode, seat)
-        return self._ledger()
-
-    def _sequence(self, number: int, episode: Episode, seat: Seat) -> None:
-        mine = [(order, step) for order, step in enumerate(episode.steps) if step.seat == seat]
-        group = episode.match.group or f"seed {episode.match.seed}"
-        for place, (order, step) in enumerate(mine):
-            last = place == len(mine) - 1
-            tokens = step.tokens
-            following = None if last else mine[place + 1][1].value
-            row = {
-                "episode": number, "sequence": self.sequences, "game": self._code("games", episode.game),
-                "seat": self._code("seats", seat), "role": self._code("roles", role_of(seat)),
-                "policy": self._code("policies", tokens.policy if tokens else episode.lineup[seat]),
-                "group": self._code("groups", group), "source": 0, "sample": episode.match.sample,
-                "version": tokens.version if tokens else -1, "order": order,
-                "rewards": step.reward, "early": 0.0 if place else episode.early.get(seat, 0.0),
-                "values": np.nan if step.value is None else step.value,
-                "next_values": _next_value(episode, seat, following, last=last),
-                "ended": last and episode.end != "cut", "cut": last and episode.end == "cut",
-                "weight": 0.0 if step.read == "fallback" else 1.0, "truncated": bool(tokens and tokens.truncated),
-            }  # fmt: skip
-            for name, value in row.items():
-                self.columns[name].append(value)
-            self.steps.append(step)
-        self.sequences += bool(mine)
-
-    def _code(self, plural: str, name: str) -> int:
-        return self.names[plural].setdefault(name, len(self.names[plural]))
-
-    def _ledger(self) -> Ledger:
-        kinds: dict[str, Any] = dict.fromkeys(_NAMED, np.int32)
-        kinds |= dict.fromkeys(("episode", "sequence", "sample", "version", "order"), np.int64)
-        kinds |= dict.fromkeys(("ended", "cut", "truncated"), np.bool_)
-        columns: dict[str, Any] = {
-            name: np.array(values, kinds.get(name, np.float64))
-            for name, values in self.columns.items()
-            if name not in ("offset", "length")
-        }
-        columns["rewards"] = columns["rewards"][:, None]
-        columns |= {plural: tuple(table) for plural, table in self.names.items()}
-        length = np.array([0 if s.tokens is None else len(s.tokens.ids) for s in self.steps], np.int64)
-        rollout = self._tokens("logprobs", np.float32)
-        masks = [
-            None if s.tokens is None or s.tokens.legal is None else s.tokens.legal[None] for s in self.steps
-        ]
-        replies = tuple(None if s.tokens is None else s.tokens.replies for s in self.steps)
-        return Ledger(
-            **columns,
-            offset=(np.cumsum(length) - length).astype(np.int64),
-            length=length,
-            ids=self._tokens("ids", np.int64),
-            sampled=self._tokens("sampled", np.bool_),
-            rollout=rollout,
-            old=np.full(len(rollout), np.nan, np.float32),
-            token_rewards=np.zeros(len(rollout)),
-            token_values=np.full(len(rollout), np.nan, np.float32),
-            collision=np.full(len(rollout), np.nan, np.float32),
-            prompts=self._prompts(),
-            legal=self._legal(masks),
-            replies=None if all(r is None for r in replies) else replies,
-        )
-
-    def _tokens(self, name: str, kind: Any) -> NDArray[Any]:
-        parts = [np.asarray(getattr(s.tokens, name), kind) for s in self.steps if s.tokens is not None]
-        return np.concatenate(parts) if parts else np.zeros(0, kind)
-
-    def _prompts(self) -> Prompts:
-        """Decisions that left no tokens borrow the kind of prompt of those that did."""
-        some = next((s.tokens.prompt for s in self.steps if s.tokens is not None), np.zeros(0, np.int64))
-        blank = np.zeros(0, np.int64) if some.dtype == np.int64 else np.zeros_like(some)
-        return _stacked([blank if s.tokens is None else s.tokens.prompt for s in self.steps])
-
-    def _legal(self, masks: list[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
-        some = next((m for m in masks if m is not None), None)
-        if some is None:
-            return None
-        return _stacked_legal([np.ones_like(some) if m is None else m for m in masks])
-
-
-def _failed(step: Step) -> bool:
-    """Machinery broke at this step, and the seat forfeited by it; see `ludus.core.play`."""
-    return isinstance(step.move, Forfeit) and step.move.reason.startswith("failed: ")
-
-
-def _next_value(episode: Episode, seat: Seat, following: float | None, *, last: bool) -> float:
-    if not last:
-        return np.nan if following is None else following
-    return episode.bootstrap.get(seat, np.nan) if episode.end == "cut" else 0.0
