@@ -155,7 +155,7 @@ class _Batch:
 
     def __init__(self, model: CausalModel, adapter: str, at_once: int, cache_bytes: int) -> None:
         self.model, self.adapter, self.at_once = model, adapter, at_once
-        self.lanes = Lanes(at_once, model.device)
+        self.lanes = Lanes(model.device)
         self.shelf = Shelf(cache_bytes, model.device)
         self.waiting: deque[_Reply] = deque()
         self.active: list[_Reply] = []
@@ -209,7 +209,7 @@ class _Batch:
         first = len(self.length)
         prompts = [group[0].job.ids for group in groups]
         found = [self.shelf.find(ids) for ids in prompts]
-        self.lanes.make_room(longest)
+        self.lanes.make_room(longest, first + len(groups))
         self.shelf.fetch(self.lanes, first, [f.blocks for f in found])
         logits: list[Tensor | None] = [f.logits for f in found]
         unread = [i for i, f in enumerate(found) if f.logits is None]

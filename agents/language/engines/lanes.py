@@ -27,13 +27,15 @@ BLOCK = 16  # tokens
 class Lanes:
     """A cache as transformers' models expect it, whose rows are written where each one's next token goes.
 
+    It grows with what it has to hold: lanes, and tokens of the longest.
+
     Args:
-        count: how many lanes there may be.
         device: where they are kept.
     """
 
-    def __init__(self, count: int, device: torch.device) -> None:
-        self.count, self.device = count, device
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.count = 0  # lanes there is room for
         self.layers: list[tuple[Tensor, Tensor]] = []  # by layer: keys and values (count, H, L, D)
         self.room = 0
         self._first = self._last = self._reach = 0
@@ -47,7 +49,7 @@ class Lanes:
             at: (B, T) places of its T tokens.
             reach: tokens that may be looked at.
         """
-        self.make_room(max(reach, int(at.max()) + 1))
+        self.make_room(max(reach, int(at.max()) + 1), first + len(at))
         self._first, self._last, self._reach = first, first + len(at), reach
         self._rows = torch.arange(first, first + len(at), device=self.device)[:, None]
         self._at = torch.as_tensor(at, device=self.device)
@@ -75,6 +77,7 @@ class Lanes:
         """Copy the first `length` tokens of some lanes into others, none of which is among the first."""
         if not len(source):
             return
+        self.make_room(length, int(target.max()) + 1)
         a, b = (torch.as_tensor(x, device=self.device) for x in (source, target))
         for held in self.tensors():
             held[b, :, :length] = held[a, :, :length]
@@ -86,20 +89,23 @@ class Lanes:
     def _blank(self, like: Tensor, room: int) -> Tensor:
         return like.new_zeros(self.count, like.shape[1], room, like.shape[3])
 
-    def make_room(self, need: int) -> None:
-        """Let every lane hold at least `need` tokens."""
-        if need <= self.room:
+    def make_room(self, tokens: int, lanes: int = 0) -> None:
+        """Let so many lanes hold at least so many tokens."""
+        if tokens <= self.room and lanes <= self.count:
             return
-        room = max(64, self.room)
-        while room < need:
-            room *= 2
-        self.room = room
-        self.layers = [(self._wider(k, room), self._wider(v, room)) for k, v in self.layers]
+        self.room, self.count = _doubled(max(64, self.room), tokens), _doubled(max(8, self.count), lanes)
+        self.layers = [(self._wider(k), self._wider(v)) for k, v in self.layers]
 
-    def _wider(self, held: Tensor, room: int) -> Tensor:
-        out = self._blank(held, room)
-        out[:, :, : held.shape[2]] = held
+    def _wider(self, held: Tensor) -> Tensor:
+        out = self._blank(held, self.room)
+        out[: len(held), :, : held.shape[2]] = held
         return out
+
+
+def _doubled(size: int, need: int) -> int:
+    while size < need:
+        size *= 2
+    return size
 
 
 class Found(NamedTuple):
@@ -166,7 +172,7 @@ class Shelf:
         if not width:
             return
         index = torch.as_tensor([[*row, *[0] * (width - len(row))] for row in blocks], device=self.device)
-        lanes.make_room(width * BLOCK)
+        lanes.make_room(width * BLOCK, first + len(blocks))
         for held, pool in zip(lanes.tensors(), self._pools, strict=True):
             found = pool[index].transpose(1, 2)  # (B, H, blocks, BLOCK, D)
             held[first : first + len(blocks), :, : width * BLOCK] = found.flatten(2, 3)
