@@ -193,7 +193,7 @@ def test_wrong_settings_are_refused(monkeypatch):
     with pytest.raises(ValueError, match="at least one"):
         Limits(attempts=0)
     with pytest.raises(UnknownName, match="did you mean 'memory'"):
-        Endpoint("m", base_url="http://localhost", memroy="turn")
+        Endpoint("m", base_url="http://localhost", memoryy="turn")
     with pytest.raises(UnknownName, match="did you mean 'compact'"):
         Endpoint("m", base_url="http://localhost", style="compct")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

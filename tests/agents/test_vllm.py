@@ -259,7 +259,7 @@ def what_cannot_be_sampled_is_refused_before_it_is_sent(bench):
     with pytest.raises(ConfigError, match="a prompt of 1024 tokens leaves no room in a context of 1024"):
         bench.engine.submit([*jobs(1), *jobs(1, length=1024)])
     with pytest.raises(UnknownName, match="did you mean 'main'"):
-        bench.engine.submit(jobs(1, adapter="mian"))
+        bench.engine.submit(jobs(1, adapter="mainn"))
     assert bench.engine.poll() == []
     (reply,) = bench.engine.sample(jobs(1, length=1020, sampling={"temperature": 0}))
     assert len(reply.ids) <= 4
