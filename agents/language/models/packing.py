@@ -279,6 +279,8 @@ def attend(
         (1, S, H, D), and no attention weights.
     """
     if layout is None:
+        if _one_token(query, key, attention_mask, settings):
+            return _folded(query, key, value, attention_mask, scaling), None
         if sliding_window is not None:
             settings["sliding_window"] = sliding_window
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **settings)
@@ -309,6 +311,20 @@ def attend(
     if not layout.ordered:
         together = embedding(layout.place, together)
     return together.view(1, -1, heads, shape[1]), None
+
+
+def _one_token(query: Tensor, key: Tensor, mask: Tensor | None, settings: dict[str, Any]) -> bool:
+    """Whether heads that share keys can be put side by side in place of repeating the keys."""
+    plain = not any(settings.get(name) for name in ("dropout", "softcap", "s_aux", "position_bias", "cache"))
+    shares = query.shape[1] != key.shape[1] and query.shape[2] == 1
+    return plain and shares and mask is not None and mask.dtype == torch.bool and mask.dim() == 4
+
+
+def _folded(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None) -> Tensor:
+    """Attention of one token a row, the H / H' heads of one key as so many queries: (B, 1, H, D)."""
+    queries = query.view(len(query), key.shape[1], -1, query.shape[3])
+    seen = scaled_dot_product_attention(queries, key, value, attn_mask=mask, scale=scaling)
+    return seen.reshape(len(query), 1, query.shape[1], -1)
 
 
 AttentionInterface.register(ATTENTION, attend)
