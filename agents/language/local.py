@@ -247,8 +247,9 @@ class LanguageModel:
     def masses(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:
         """The probability (A,) that the model replies with each legal move, its end token included.
 
-        A move that may be written in several ways (`Prompter.spellings`) has the probability of all of
-        them. What is missing from one is the probability of everything else that the model may say.
+        Where scratch may stand before a move, it has the probability of all replies with scratch that end
+        within the token limit. What is missing from one is the probability of everything else that the
+        model may say.
 
         Raises:
             TypeError: the replies are open.
@@ -260,25 +261,38 @@ class LanguageModel:
         return out
 
     def _masses(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:
-        every: list[tuple[Ids, Ids]] = []
-        for request in requests:
-            if not isinstance(request.options, Choice):
-                raise TypeError(
-                    f"{request.game}: {request.seat} has free replies, which have no probabilities here"
-                )
-            every += [(self.prompt(request), reply) for reply in self.allowed(request)]
-        found, place = continued(self.model, every)
-        total = found.logprobs.sum(1).double().exp().cpu()
-        ways = self.prompter.scratch_most + 1
-        mass, at = total.numpy()[[place[pair] for pair in every]].reshape(-1, ways).sum(1), 0
+        asked = [(self.prompt(request), self._ways(request)) for request in requests]
+        pairs = [(prompt, reply) for prompt, moves in asked for ways in moves for reply in ways]
+        found, place = continued(self.model, pairs)
+        total = found.logprobs.sum(1).double().exp().cpu().numpy()
         out = []
-        for request in requests:
+        for request, (prompt, moves) in zip(requests, asked, strict=True):
             legal = request.options.legal  # type: ignore[union-attr]
             row = np.zeros(len(legal))
-            row[legal] = mass[at : at + int(legal.sum())]
-            at += int(legal.sum())
+            row[legal] = [sum(total[place[prompt, reply]] for reply in ways) for ways in moves]
             out.append(row)
         return out
+
+    def _ways(self, request: Request) -> tuple[tuple[Ids, ...], ...]:
+        """For each legal move the replies that mean it: with as much scratch as a reply has room for."""
+        options = request.options
+        if not isinstance(options, Choice):
+            raise TypeError(
+                f"{request.game}: {request.seat} has free replies, which have no probabilities here"
+            )
+        longest = self.manner.sampling(request.seat).max_new_tokens
+        return self._kept(
+            ("ways", options.names, options.legal.tobytes(), longest),
+            lambda: tuple(self._spelt(int(move), options, longest) for move in np.flatnonzero(options.legal)),
+        )
+
+    def _spelt(self, move: int, options: Choice, longest: int) -> tuple[Ids, ...]:
+        plain = self.prompter.spellings(move, options)[0]
+        scratch = self.prompter.scratch
+        ways = [self.model.encode_reply(plain)]
+        while scratch and len(ways[-1]) < longest:
+            ways.append(self.model.encode_reply(scratch * len(ways) + plain))
+        return tuple(way for way in ways if len(way) <= longest) or (ways[0],)
 
     def probabilities(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:
         """The mixing over moves: the masses of legal replies, brought to sum one."""

@@ -199,6 +199,26 @@ def test_no_answer_depends_on_the_batch(model, states):
         np.testing.assert_allclose(a.tokens.logprobs, b.tokens.logprobs, atol=1e-4)
 
 
+def test_a_move_has_the_probability_of_all_scratch_that_fits(model, states):
+    agent = LanguageModel(
+        model.model.path, style="compact", scratch="~", scratch_most=1, max_new_tokens=len("~~[pass]") + 1
+    )
+    (mass,) = agent.masses(states[:1])
+    prompt, end = agent.prompt(states[0]), agent.model.end
+    for move, name in enumerate(("[pass]", "[bet]")):
+        total = 0.0
+        for count in range(10):
+            reply = (*agent.model.tokenizer.encode("~" * count + name), end)
+            if len(reply) <= len("~~[pass]") + 1:
+                logits = agent.model.model(torch.tensor([[*prompt, *reply]])).logits[0, len(prompt) - 1 : -1]
+                logp = logits.double().log_softmax(-1)
+                chosen = logp[torch.arange(len(reply)), torch.tensor(reply)]
+                total += chosen.sum().exp().item()
+        assert mass[move] == pytest.approx(total, rel=1e-4)
+    assert len(agent._ways(states[0])[0]) == 3
+    assert len(agent._ways(states[0])[1]) == 4
+
+
 # -------------------------------------------------------------------------------------- reading
 class Script:
     """An engine that says what is written instead of sampling."""
