@@ -31,6 +31,7 @@ check: $(installed) ## lint, format, types, spelling, layers
 	$(bin)/python -m pytest -q --durations-min=1 tests/test_layers.py tests/test_packaging.py
 
 slow: $(installed) ## the long tests, each printing its figures; vLLM must be there
+	LUDUS_REQUIRE_VLLM=1 $(bin)/python -m pytest -m "not slow" tests/agents/test_vllm.py
 	LUDUS_REQUIRE_VLLM=1 $(bin)/python -m pytest -n $(WORKERS) --dist worksteal -m slow -o timeout=0 -rA
 
 bench: $(installed) ## moves per second of every game

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.agent import Decision, Request, Tokens
-from ludus.core.errors import MissingExtra
+from ludus.core.errors import ConfigError, MissingExtra
 from ludus.core.game import Choice, Forfeit, Move, Text
 from ludus.core.policy import Rows, Scores
 from ludus.core.registry import register_agent
@@ -295,8 +295,28 @@ class LanguageModel:
         return tuple(way for way in ways if len(way) <= longest) or (ways[0],)
 
     def probabilities(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:
-        """The mixing over moves: the masses of legal replies, brought to sum one."""
+        """The mixing over moves: the masses of legal replies, brought to sum one.
+
+        Raises:
+            ConfigError: it does not sample as it is scored.
+        """
+        self.check_learnable()
         return [mass / mass.sum() for mass in self.masses(requests)]
+
+    def check_learnable(self) -> None:
+        """Refuse manners whose replies have other probabilities than those that are scored.
+
+        Raises:
+            ConfigError: replies are constrained, narrowed, or drawn otherwise at some seat.
+        """
+        manner = self.manner
+        narrowed = manner.temperature == 0 or manner.top_p < 1 or manner.top_k > 0
+        if manner.constrain or narrowed or manner.seats:
+            raise ConfigError(
+                f"{self.name} samples with constrain = {manner.constrain!r}, temperature = {manner.temperature}, "
+                f"top_p = {manner.top_p}, top_k = {manner.top_k}, seats = {dict(manner.seats)}, and its probabilities "
+                "are those of free replies at one temperature above 0: to learn or to measure, leave these out"
+            )
 
     def value(self, requests: Sequence[Request]) -> NDArray[np.float64]:
         """What the value head says (N,); zeros without one."""

@@ -149,14 +149,14 @@ class Learner:
         )
         if self.config.truncated == "mask":
             chosen = chosen & ~ledger.truncated
-        if self._pairs is not None and chosen.any():
-            held = np.zeros_like(chosen)
-            held[np.flatnonzero(chosen)[self._paired(ledger.take(chosen), credit.advantages[chosen])]] = True
-            chosen = held
         most = self.config.selector.most
         if most and chosen.sum() > most:
             kept = self.rng.choice(np.flatnonzero(chosen), most, replace=False)
             chosen = np.isin(np.arange(len(chosen)), kept)
+        if self._pairs is not None and chosen.any():
+            held = np.zeros_like(chosen)
+            held[np.flatnonzero(chosen)[self._paired(ledger.take(chosen), credit.advantages[chosen])]] = True
+            chosen = held
         return chosen, credit
 
     def _paired(self, ledger: Ledger, advantages: NDArray[np.float64]) -> NDArray[np.int64]:

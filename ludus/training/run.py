@@ -132,6 +132,9 @@ class Run:
     def _learner(self, config: LearnerConfig, seed: int) -> Learner:
         if config.policy not in self.policies:
             raise UnknownName("policy of a learner", config.policy, self.policies)
+        policy = self.policies[config.policy]
+        if hasattr(policy, "check_learnable"):
+            policy.check_learnable()
         anchor = self.cast.anchor(config.policy) if config.reference == "init" else None
         mixed = int(np.random.SeedSequence([seed, *name_of(config).encode()]).generate_state(1)[0])
         return Learner(

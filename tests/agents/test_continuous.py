@@ -146,7 +146,8 @@ def test_what_does_not_fit_is_refused_and_what_nearly_fits_is_cut(model):
     reply = engine.sample([job((1,) * 4090, max_new_tokens=50)])[0]
     assert len(reply.ids) <= 6
     with pytest.raises(UnknownName, match="adapter"):
-        engine.sample([job((1,))._replace(adapter="other")])
+        engine.sample([job((1,)), job((1,))._replace(adapter="other")])
+    engine.forget()  # nothing of it is under way
 
 
 def test_weights_do_not_change_under_way_and_sessions_can_be_dropped(model):
@@ -157,6 +158,32 @@ def test_weights_do_not_change_under_way_and_sessions_can_be_dropped(model):
     engine.close([f"s{i}" for i in range(4)])
     engine.forget()
     assert engine.poll() == []
+    engine.submit([job(ids, i, session=f"s{i}") for i, ids in enumerate(prompts(4))])
+    came = [one.session for one, _ in engine.poll()]
+    left = sorted({"s0", "s1", "s2", "s3"} - set(came))
+    engine.close(left[:1])
+    while ready := engine.poll():
+        came += [one.session for one, _ in ready]
+    assert sorted(came) == sorted({"s0", "s1", "s2", "s3"} - set(left[:1]))
+
+
+def test_a_window_that_all_layers_have_is_heeded(tmp_path):
+    from transformers import MistralConfig, MistralForCausalLM
+
+    folder = make_tiny(tmp_path, width=32, layers=2, heads=4)
+    vocabulary = CausalModel(folder).vocabulary
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=vocabulary, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, sliding_window=6, max_position_embeddings=128,
+    )  # fmt: skip
+    MistralForCausalLM(config).save_pretrained(folder)
+    model = CausalModel(folder)
+    ids = prompts(1, low=40, high=41)[0]
+    reply = TransformersEngine(model).sample([job(ids)])[0]
+    logp = plain(model, ids, reply.ids)
+    chosen = logp[torch.arange(len(reply.ids)), torch.tensor(reply.ids)]
+    np.testing.assert_allclose(reply.logprobs, chosen.numpy(), atol=2e-5)
 
 
 def test_layers_that_look_at_a_window_are_sampled_as_they_score(tmp_path):

@@ -5,8 +5,7 @@ part where their tokens do. Prompts that begin as earlier ones did are read from
 reply is drawn with its job's own generator by inverse cumulative distribution, so what it says does not
 depend on who else is in the batch, up to rounding in the matrix products.
 
-Shape letters: R replies under way, n lanes, B lanes that begin, T tokens, L tokens of the longest lane,
-V vocabulary.
+Shape letters: R replies under way, n lanes, B lanes that begin, T tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from ludus.agents.language.engines.engine import Ids, Job, Sampled, Sampling
 from ludus.agents.language.engines.lanes import Lanes, Shelf
-from ludus.core.errors import ConfigError
+from ludus.core.errors import ConfigError, UnknownName
 
 if TYPE_CHECKING:
     from ludus.agents.language.models.causal import CausalModel
@@ -87,15 +86,17 @@ class TransformersEngine:
             ConfigError: a prompt does not fit the model's context.
         """
         for job in jobs:
-            room = self.model.context - len(job.ids)
-            if room < 1:
+            if job.adapter not in ("", *self.adapters):
+                raise UnknownName(f"adapter of {self.model.path}", job.adapter, self.adapters)
+            if len(job.ids) >= self.model.context:
                 raise ConfigError(
                     f"a prompt of {len(job.ids)} tokens leaves no room in a context of {self.model.context}: "
                     "let the model see less (memory = 'turn' or 'window'), or take one with a longer context"
                 )
+        for job in jobs:
             if job.adapter not in self._batches:
                 self._batches[job.adapter] = _Batch(self.model, job.adapter, self.at_once, self.cache_bytes)
-            limit = min(job.sampling.max_new_tokens, room)
+            limit = min(job.sampling.max_new_tokens, self.model.context - len(job.ids))
             self._batches[job.adapter].waiting.append(_Reply(job, limit))
 
     def poll(self) -> list[tuple[Job, Sampled]]:
@@ -124,8 +125,8 @@ class TransformersEngine:
 
     def update(self, weights: Mapping[str, Any], version: int, adapter: str = "") -> None:
         """Copy weights into the model; see `Engine`."""
-        self.model.load(weights, adapter)
         self.forget(adapter)
+        self.model.load(weights, adapter)
 
     def forget(self, adapter: str = "") -> None:
         """Drop every prefix that was read with an adapter, or at all: the weights are others now.
@@ -142,8 +143,9 @@ class TransformersEngine:
     def close(self, sessions: Sequence[str]) -> None:
         """Drop the jobs of sessions; prefixes age of themselves."""
         gone = set(sessions)
-        for batch in self._batches.values():
-            batch.drop(gone)
+        with torch.inference_mode():
+            for batch in self._batches.values():
+                batch.drop(gone)
 
     def stop(self) -> None:
         """Free the cache."""
@@ -260,6 +262,7 @@ class _Batch:
         self.lanes.aim(first, at, reach)
         places = torch.as_tensor(at, device=device)
         seen = torch.arange(reach, device=device) <= places[:, None, :, None]  # (B, 1, T, reach)
+        places = places.clamp(max=self.model.context - 1)  # padding may lie beyond
         return self.model.hidden(torch.as_tensor(ids, device=device), places, seen, self.lanes)
 
     # ------------------------------------------------------------------------------- sampling

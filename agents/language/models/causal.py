@@ -331,15 +331,17 @@ class CausalModel:
 
     def _masks(self, seen: torch.Tensor, at: torch.Tensor) -> Any:
         """The mask, and where some layers look at a window only, a mask for each kind of layer."""
-        kinds = set(getattr(self.model.config, "layer_types", None) or ["full_attention"])
+        config = self.model.config.get_text_config()
+        window = int(getattr(config, "sliding_window", None) or 0)
+        named = getattr(config, "layer_types", None)
+        kinds = set(named or ["sliding_attention" if window else "full_attention"])
         if kinds == {"full_attention"}:
             return seen
         if kinds - {"full_attention", "sliding_attention"}:
             raise ConfigError(f"{self.path}: layers of kind {sorted(kinds)} cannot be sampled here: use vLLM")
-        near = (
-            torch.arange(seen.shape[-1], device=at.device)
-            > at[:, None, :, None] - self.model.config.sliding_window
-        )
+        near = torch.arange(seen.shape[-1], device=at.device) > at[:, None, :, None] - window
+        if not named:  # every layer looks at the window
+            return seen & near
         return {"full_attention": seen, "sliding_attention": seen & near}
 
     # ----------------------------------------------------------------------------------- texts
