@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from ludus.agents.language.models.tiny import make_tiny
+from ludus.agents.language.teach import teach
 from ludus.config import load
 from ludus.core.errors import ConfigError
 from ludus.training.metrics import VOLATILE
@@ -31,7 +32,6 @@ name = "kuhn_poker"
 name = "language"
 path = "{path}"
 style = "compact"
-constrain = "replies"
 [lineup]
 player = "main"
 [collect]
@@ -75,7 +75,9 @@ np.savez(f"{out}/{world.rank}.npz", **{f"{name}{i}": getattr(ledger, name) for i
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return make_tiny(tmp_path_factory.mktemp("tiny"), width=32, layers=2, heads=2)
+    folder = make_tiny(tmp_path_factory.mktemp("tiny"), width=32, layers=2, heads=2)
+    teach(folder, ["kuhn_poker"], steps=200, episodes=40, rate=1e-2)
+    return folder
 
 
 def written(tmp_path, tiny, name, *, micro=3, optimiser="sgd", clip=0.5):
