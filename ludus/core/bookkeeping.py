@@ -43,7 +43,7 @@ class Writer:
             tokens = step.tokens
             following = None if last else mine[place + 1][1].value
             row = {
-                "episode": number, "sequence": self.sequences, "game": self._code("games", episode.game),
+                "episode": number, "sequence": self.sequences, "game": self._code("games", episode.variant),
                 "seat": self._code("seats", seat), "role": self._code("roles", role_of(seat)),
                 "policy": self._code("policies", tokens.policy if tokens else episode.lineup[seat]),
                 "group": self._code("groups", group), "source": 0, "sample": episode.match.sample,

@@ -92,6 +92,12 @@ class Episode:
         return self.match.game if isinstance(self.match.game, str) else self.match.game.id
 
     @property
+    def variant(self) -> str:
+        """The game's name with the parameters it was made with, whatever the task."""
+        settings = ", ".join(f"{name}={value!r}" for name, value in sorted(self.match.params.items()))
+        return f"{self.game}({settings})" if settings else self.game
+
+    @property
     def lineup(self) -> dict[Seat, str]:
         """Names by seat."""
         return {s: a if isinstance(a, str) else a.name for s, a in self.match.lineup.items()}

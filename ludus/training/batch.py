@@ -118,14 +118,13 @@ class Batch:
         def either(per_decision: NDArray[Any], per_token: NDArray[Any]) -> torch.Tensor:
             return tokens(per_token) if self.values_by_token else tensor(per_decision[rows])
 
-        known = ledger.token_values[self.places(rows)] if self.values_by_token else ledger.values[rows]
         choices = self.reference_choices
         width = 0 if scores.choices is None else scores.choices.shape[1]
         return Part(
             mask=flags(self.counted),
             advantages=tokens(advantages) if self.by_token else tensor(advantages[rows, None]),
             targets=either(self.targets, self.targets),
-            values=None if np.isnan(known).any() else either(ledger.values, ledger.token_values),
+            values=either(ledger.values, ledger.token_values),
             old=tokens(ledger.old),
             rollout=tokens(ledger.rollout),
             weight=tensor(ledger.weight[rows, None]),

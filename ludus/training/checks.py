@@ -15,7 +15,7 @@ from ludus.training.estimators.shaping import SHAPERS
 from ludus.training.evaluation.evaluate import seated
 from ludus.training.objectives.divergences import DIVERGENCE_CONTROLLERS, ENTROPY_CONTROLLERS
 from ludus.training.objectives.objective import AGGREGATIONS, CORRECTIONS
-from ludus.training.objectives.terms import MODIFIERS, POLICY_LOSSES, settings_of
+from ludus.training.objectives.terms import MODIFIERS, POLICY_LOSSES, required_of, settings_of
 from ludus.training.select import FILTERS
 from ludus.training.settings import LearnerConfig, Named, RunConfig
 
@@ -56,6 +56,11 @@ def check_learner(learner: LearnerConfig, *, arrays: bool) -> None:
         for key in choice.settings:
             if key not in takes:
                 raise UnknownName(f"setting of the {registry.kind} {choice.name}", key, takes)
+        lacking = [key for key in required_of(registry.maker(choice.name)) if key not in choice.settings]
+        if lacking and registry is not SHAPERS:  # whose settings come from controllers, too
+            raise ConfigError(
+                f"learner {name_of(learner)}: the {registry.kind} {choice.name} wants {', '.join(lacking)}"
+            )
     if learner.old == "rollout" and goal.correction:
         names = ", ".join(repr(one.name) for one in goal.correction)
         raise ConfigError(

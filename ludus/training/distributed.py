@@ -75,15 +75,6 @@ class World:
         dist.all_gather_object(every, thing)
         return every
 
-    def told(self, thing: T) -> T:
-        """What the first process has."""
-        if self.size == 1:
-            return thing
-        held: list[Any] = [thing]
-        dist.broadcast_object_list(held, src=0)
-        said: T = held[0]
-        return said
-
     def wait(self) -> None:
         """Until all have come here."""
         if self.size > 1:

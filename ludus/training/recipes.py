@@ -24,6 +24,8 @@ MAGNET: Table = {
 }  # fmt: skip
 """Magnetic mirror descent on top of PPO (Sokota et al. 2022, arXiv:2206.05825), the magnet a moving average."""
 
+_LM: Table = {"name": "adamw", "rate": 1e-6, "eps": 1e-8, "clip": 1.0}
+
 GRPO: Table = {
     "estimator": {"name": "group_mean", "scale": True, "eps": 1e-4},
     "objective": {
@@ -31,34 +33,35 @@ GRPO: Table = {
         "aggregation": {"name": "decision_token_mean"},
         "divergence": 0.001, "divergence_by": "k3",
     },
-    "optimiser": {"name": "adamw", "rate": 1e-5, "clip": 1.0},
+    "optimiser": {**_LM, "rate": 1e-5},
     "reference": "init",
 }  # fmt: skip
 """Shao et al. 2024, arXiv:2402.03300. Wants groups: collect.samples of at least two."""
 
 DR_GRPO: Table = {
     "estimator": {"name": "group_mean", "scale": False},
-    "objective": {"loss": {"name": "clip"}, "aggregation": {"name": "constant", "length": 64}},
-    "optimiser": {"name": "adamw", "rate": 1e-5, "clip": 1.0},
+    "objective": {"loss": {"name": "clip"}, "aggregation": {"name": "constant"}},
+    "optimiser": {**_LM, "rate": 1e-5},
 }
-"""Liu et al. 2025, arXiv:2503.20783."""
+"""Liu et al. 2025, arXiv:2503.20783. Wants objective.aggregation.length: the most tokens of a reply."""
 
 DAPO: Table = {
     "estimator": {"name": "group_mean", "scale": True},
     "objective": {"loss": {"name": "clip", "low": 0.2, "high": 0.28, "dual": 10.0}},
-    "optimiser": {"name": "adamw", "rate": 1e-6, "clip": 1.0},
+    "optimiser": _LM,
     "selector": {"keep": {"name": "varied"}},
 }
 """Yu et al. 2025, arXiv:2503.14476, without its second drawing of unanimous groups."""
 
 SPIRAL: Table = {
     "estimator": {"name": "role_baseline", "decay": 0.95},
-    "objective": {"loss": {"name": "clip"}, "aggregation": {"name": "constant", "length": 64}},
-    "optimiser": {"name": "adamw", "rate": 1e-6, "clip": 1.0},
-    "selector": {"keep": {"name": "with_credit"}},
-    "epochs": 2,
-}
-"""Liu et al. 2025, arXiv:2506.24119."""
+    "objective": {
+        "loss": {"name": "clip", "low": 0.2, "high": 0.2}, "aggregation": {"name": "constant"}, "entropy_over": "tokens",
+    },
+    "optimiser": {**_LM, "betas": [0.9, 0.95]},
+    "selector": {"keep": {"name": "with_credit"}}, "epochs": 2,
+}  # fmt: skip
+"""Liu et al. 2025, arXiv:2506.24119. Wants objective.aggregation.length: the most tokens of a reply."""
 
 MAGNET_LM: Table = {
     "estimator": {"name": "role_baseline", "decay": 0.95},
@@ -69,11 +72,12 @@ MAGNET_LM: Table = {
     "optimiser": {"name": "adamw", "rate": 1e-4, "clip": 1.0},
     "reference": "magnet", "magnet_rate": 0.01,
 }  # fmt: skip
-"""A role baseline, entropy over the legal replies and a moving magnet, for language models that choose."""
+"""A role baseline, entropy over the legal replies and a moving magnet, for language models that choose.
+
+Adam's eps is that of PPO above, with which the figures of configs/lm_kuhn.toml were measured.
+"""
 
 # ------------------------------------------------------- as public trainers of language models have them
-_LM: Table = {"name": "adamw", "rate": 1e-6, "clip": 1.0}
-
 PPO_VERL: Table = {
     "estimator": {"name": "token_gae", "discount": 1.0, "trace": 1.0, "whiten": True},
     "shaping": [{"name": "kl", "coefficient": 0.001}],
@@ -147,17 +151,6 @@ REINFORCE_PP: Table = {
 }  # fmt: skip
 """Hu et al. 2025, arXiv:2501.03262. Needs no groups."""
 
-RAE_SELFPLAY: Table = {
-    "estimator": {"name": "role_baseline", "decay": 0.95},
-    "objective": {
-        "loss": {"name": "clip", "low": 0.2, "high": 0.2}, "aggregation": {"name": "constant", "length": 4096},
-        "entropy_over": "tokens",
-    },
-    "optimiser": {**_LM, "betas": [0.9, 0.95]},
-    "selector": {"keep": {"name": "with_credit"}}, "epochs": 2,
-}  # fmt: skip
-"""SPIRAL (Liu et al. 2025, arXiv:2506.24119) at its full length of replies; `length` is the token limit."""
-
 ICEPOP: Table = {
     "estimator": {"name": "group_mean", "scale": True, "eps": 1e-4},
     "objective": {
@@ -182,7 +175,7 @@ PRIME_DPPO: Table = {
 SFT: Table = {
     "estimator": {"name": "returns"},
     "objective": {"loss": {"name": "sft"}, "aggregation": {"name": "token_mean"}, "entropy_over": "tokens"},
-    "optimiser": {"name": "adamw", "rate": 2e-5, "clip": 1.0}, "selector": {"sources": ["file"]},
+    "optimiser": {**_LM, "rate": 2e-5}, "selector": {"sources": ["file"]},
 }  # fmt: skip
 """Cross-entropy on the decisions of a file, the rate as in TRL."""
 
@@ -201,6 +194,6 @@ DPO: Table = {
 PRESETS: dict[str, Table] = {
     "ppo": PPO, "magnet": MAGNET, "grpo": GRPO, "dr_grpo": DR_GRPO, "dapo": DAPO, "spiral": SPIRAL,
     "magnet_lm": MAGNET_LM, "ppo_verl": PPO_VERL, "ppo_trl": PPO_TRL, "grpo_classic": GRPO_CLASSIC, "gspo": GSPO,
-    "cispo": CISPO, "rloo_trl": RLOO_TRL, "reinforce++": REINFORCE_PP, "rae_selfplay": RAE_SELFPLAY, "icepop": ICEPOP,
+    "cispo": CISPO, "rloo_trl": RLOO_TRL, "reinforce++": REINFORCE_PP, "rae_selfplay": SPIRAL, "icepop": ICEPOP,
     "prime_dppo": PRIME_DPPO, "sft": SFT, "rft": RFT, "dpo": DPO,
 }  # fmt: skip

@@ -297,7 +297,7 @@ def a_policy_samples_learns_and_samples_with_the_weights_it_has_learned(bench):
     )
     config = parse(
         {"game": {"name": "kuhn_poker"}, "policies": {"main": "language"}, "lineup": {"player": "main"},
-         "phases": [{"steps": 1}], "learners": [{"policy": "main", "preset": "spiral", "optimiser": {"rate": 1e-2}}]}
+         "phases": [{"steps": 1}], "learners": [{"policy": "main", "preset": "spiral", "objective": {"aggregation": {"length": 64}}, "optimiser": {"rate": 1e-2}}]}
     )  # fmt: skip
     learner = Learner(config.learners[0], policy, steps=1, seed=0)
     before = list(play("kuhn_poker", {"player": policy}, range(16)))

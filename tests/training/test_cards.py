@@ -35,17 +35,17 @@ player_1 = "uniform"
 games = 16
 [[learners]]
 policy = "main"
-preset = "{preset}"
+{learner}
 [[phases]]
 steps = 2
 [evaluate]
 every = 1
 """
-NETWORK = {"kind": "network", "settings": "hidden = [8]", "preset": "ppo"}
+NETWORK = {"kind": "network", "settings": "hidden = [8]", "learner": 'preset = "ppo"'}
 LANGUAGE = {
     "kind": "tiny_language",
     "settings": "model = { width = 32, layers = 1 }\nlessons = { steps = 20, episodes = 20 }",
-    "preset": "spiral",
+    "learner": 'preset = "spiral"\nobjective.aggregation.length = 64',
 }
 
 

@@ -36,7 +36,7 @@ def weights_of_tokens(m):
 def weights_of_sequences(m):
     assert got(m, "truncate_sequence") == pytest.approx([2, 2, 2, 2, 2])
     assert got(m, "truncate_sequence", most=2.5) == pytest.approx([2, 2, 2, 2.5, 2.5])
-    assert got(m, "truncate_sequence", most=9, normalise=True) == pytest.approx([2 / 2.4] * 3 + [3 / 2.4] * 2)
+    assert got(m, "truncate_sequence", most=9, normalise=True) == pytest.approx([2 / 2.5] * 3 + [3 / 2.5] * 2)
     assert got(m, "mask_sequence", most=2.1) == [1, 1, 1, 0, 0]
     assert got(m, "mask_sequence", least=2.1, most=4.0) == [0, 0, 0, 1, 1]
     assert got(m, "mask_sequence", most=2.1, inside="weight") == pytest.approx([2, 2, 2, 0, 0])
@@ -93,6 +93,8 @@ def value_clipping(m):
     new, target, old = torch.tensor([1.0, 0.1]), torch.tensor([2.0, 0.0]), torch.tensor([0.0, 0.0])
     assert m["divergences"].value_loss(new, target).tolist() == pytest.approx([0.5, 0.005])
     assert m["divergences"].value_loss(new, target, old, 0.2).tolist() == pytest.approx([0.5 * 1.8**2, 0.005])
+    old[1] = torch.nan  # nothing is known of that one, and the other is clipped all the same
+    assert m["divergences"].value_loss(new, target, old, 0.2).tolist() == pytest.approx([0.5 * 1.8**2, 0.005])
 
 
 def controllers(m):
@@ -100,6 +102,7 @@ def controllers(m):
     assert move(0.2, 0.11, 100) == pytest.approx(0.2 * 1.001)
     assert move(0.2, 5.0, 100) == pytest.approx(0.2 * 1.002)
     assert move(0.2, 0.0, 500, target=0.05, horizon=1000) == pytest.approx(0.2 * 0.9)
+    assert move(0.2, 0.0, 9000, target=0.05, horizon=1000) == pytest.approx(0.2 * 0.8)  # and not below zero
     step = m["divergences"].adaptive_entropy
     assert step(0.1, None) == (0.1, 0.0)
     assert step(0.1, 0.2) == pytest.approx((0.105, 0.105))
@@ -174,7 +177,7 @@ MUTATIONS = [
     ("corrections", '"max": each[by].masked_fill(~mask, -math.inf).amax', '"max": found.amin', {rejections}),
     ("corrections", "weight = weight * CORRECTIONS", "weight = mask * CORRECTIONS", {several_are_all_asked}),
     ("corrections", "(w - gap - 1).mean()", "(w + gap - 1).mean()", {the_mismatch}),
-    ("divergences", "near = old + (new - old).clamp(-clip, clip)", "near = new.clamp(-clip, clip) + new", {value_clipping}),
+    ("divergences", "old + (new - old.nan_to_num()).clamp(-clip, clip)", "new.clamp(-clip, clip) + new", {value_clipping}),
     ("divergences", "x = (reference - new)", "x = (new - reference)", {kl_estimators}),
     ("divergences", "measured / target - 1, -0.2), 0.2", "measured / target - 1, -0.2), 0.3", {controllers}),
     ("divergences", "low = measured <= target", "low = measured > target", {controllers}),

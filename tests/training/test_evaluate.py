@@ -107,6 +107,12 @@ def test_every_figure_is_what_it_says(run):
     assert last["eval/legal_mass/main"] == pytest.approx(1.0)
 
 
+def test_no_two_measures_say_the_same(tmp_path):
+    twice = 'measures = ["nash_conv_average", { name = "nash_conv_average", weighting = "linear" }]'
+    with pytest.raises(ConfigError, match="two measures say eval/nash_conv_average/main"):
+        train(config(tmp_path, twice), quiet=True)
+
+
 def test_the_magnet_and_the_average_are_measured(run):
     made, folder, seen = run
     last = lines(folder)[-1]

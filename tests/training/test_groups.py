@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.ledger import Ledger
+from ludus.training.estimators.columns import normalise_then_sum
 from ludus.training.estimators.groups import gpg, group_mean, leave_one_out, opo, pass_at_k, remax, success
+from ludus.training.estimators.tokens import reinforce_pp_baseline
 
 ONE_OF_FOUR = [(1, 10), (0, 20), (0, 30), (0, 40)]
 # eighths add up without rounding, so that unanimous groups are exactly that
@@ -180,6 +182,24 @@ def test_cut_replies_can_be_left_out_of_the_group():
     assert group_mean(ledger, {}, scale=False, untruncated=True).advantages.tolist() == [0.5, -0.5, 0, 0]
     all_cut = Ledger.of([episode(said(r, truncated=True), group="x") for r in (1, 0)])
     assert leave_one_out(all_cut, {}, untruncated=True).advantages.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("function", "settings"),
+    [
+        (group_mean, {"std": "batch"}),
+        (leave_one_out, {"normalise": True}),
+        (gpg, {}),
+        (normalise_then_sum, {}),
+        (reinforce_pp_baseline, {}),
+    ],
+)
+def test_cut_replies_that_are_left_out_move_no_figure_of_the_batch(function, settings):
+    whole = [episode(said(r), group=group) for r, group in ((1, "x"), (0, "x"), (3, "y"), (-2, "y"))]
+    cut = [episode(said(r, truncated=True), group="x") for r in (7, 0)]
+    expected = function(Ledger.of(whole), {}, untruncated=True, **settings).advantages
+    found = function(Ledger.of([*whole, *cut]), {}, untruncated=True, **settings).advantages
+    assert found.tolist() == [*expected.tolist(), 0, 0]
 
 
 def test_success_by_the_game_column_alone():

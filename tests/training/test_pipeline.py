@@ -98,7 +98,7 @@ def test_language_models_play_apart_as_by_turns(tmp_path):
     teach(path, ["kuhn_poker"], steps=200, episodes=40, rate=1e-2)
     choices = {
         "policy": f'name = "language"\npath = {json.dumps(str(path))}\nstyle = "compact"',
-        "learner": 'preset = "spiral"\noptimiser.rate = 1e-3\nobjective.correction = "truncate"',
+        "learner": 'preset = "spiral"\nobjective.aggregation.length = 64\noptimiser.rate = 1e-3\nobjective.correction = "truncate"',
     }
     lines, weights, kept = outcome(train(configured(tmp_path, "cycles=1", **choices), quiet=True))
     apart = train(configured(tmp_path, "name=apart", "cycles=1", "collect.apart=true", **choices), quiet=True)

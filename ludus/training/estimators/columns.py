@@ -130,7 +130,7 @@ def normalise_then_sum(
             if varies(some):
                 total[pool] += times * (some - some.mean()) / (deviation(some) + eps)
     # the outer mean is zero up to rounding: every group's parts add up to zero
-    return outcome(ledger, total / (by_policy(ledger, deviation, total) + eps))
+    return outcome(ledger, total / (by_policy(ledger, peers, deviation, total) + eps))
 
 
 def _weights(ledger: Ledger, given: Mapping[str, float] | None) -> dict[str, float]:

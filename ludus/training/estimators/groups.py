@@ -9,7 +9,7 @@ Three settings choose the peers, and are the same everywhere:
     by            peers have the same "seat", or the same "role" (the solvers of one problem)
     within        peers belong to the same "group" (by default the seed), "episode" or "batch"
     untruncated   sequences with a reply that was cut at the token limit are nobody's peers: they
-                  get zero, and do not move the others' baseline
+                  get zero, and move neither the others' baseline nor their deviation
 
 Shape letters: N decisions, S sequences (the decisions of one seat in one episode), P peers.
 """
@@ -70,12 +70,17 @@ def varies(pool: NDArray[np.float64]) -> bool:
     return len(pool) > 1 and bool(np.ptp(pool) > 0)
 
 
-def by_policy(ledger: Ledger, function: Callable[[NDArray[np.float64]], Any], of: Any) -> NDArray[np.float64]:
-    """(S,) a function of all numbers `of` (S,) that belong to one policy."""
-    owners = ledger.policy[ledger.starts]
-    out = np.zeros(len(owners))
-    for owner in np.unique(owners):
-        mine = owners == owner
+def by_policy(
+    ledger: Ledger,
+    peers: list[NDArray[np.int64]],
+    function: Callable[[NDArray[np.float64]], Any],
+    of: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """(S,) a function of all numbers `of` (S,) that belong to one policy's peers; one for nobody's peers."""
+    owners, out = ledger.policy[ledger.starts], np.ones(len(of))
+    held = np.concatenate([*peers, np.zeros(0, np.int64)])
+    for owner in np.unique(owners[held]):
+        mine = held[owners[held] == owner]
         out[mine] = function(of[mine])
     return out
 
@@ -127,9 +132,10 @@ def group_mean(
         spread = np.std(pool, ddof=1) + eps if scale and std == "group" else 1.0
         return np.asarray((pool - pool.mean()) / spread, np.float64)
 
-    advantages = _centred(ledger, pools(ledger, by, within, untruncated), centre)
+    peers = pools(ledger, by, within, untruncated)
+    advantages = _centred(ledger, peers, centre)
     if std == "batch":
-        advantages /= by_policy(ledger, deviation, ledger.returns) + eps
+        advantages /= by_policy(ledger, peers, deviation, ledger.returns) + eps
     return outcome(ledger, advantages)
 
 
@@ -164,10 +170,11 @@ def leave_one_out(
     def centre(pool: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(pool - (pool.sum() - pool) / (len(pool) - 1), np.float64)
 
-    advantages = _centred(ledger, pools(ledger, by, within, untruncated), centre)
+    peers = pools(ledger, by, within, untruncated)
+    advantages = _centred(ledger, peers, centre)
     if normalise:
         # the mean is zero up to rounding: every pool's advantages add up to zero
-        advantages /= by_policy(ledger, deviation, advantages) + eps
+        advantages /= by_policy(ledger, peers, deviation, advantages) + eps
     return outcome(ledger, advantages)
 
 
@@ -264,7 +271,7 @@ def gpg(
 
         A_i = alpha (R_i - mean R) / divisor        alpha = batch / number of returns that are not 0
 
-    Both are counted over all sequences of the policy.
+    Both are counted over all the policy's sequences that have peers or may have.
 
     Args:
         ledger: the decisions.
@@ -276,8 +283,9 @@ def gpg(
 
     Source: Chu et al. 2025, arXiv:2504.02546; as `gpg` in verl.
     """
-    centred = _centred(ledger, pools(ledger, by, within, untruncated), lambda pool: pool - pool.mean())
-    alpha = by_policy(ledger, lambda some: len(some) / max(int(np.count_nonzero(some)), 1), ledger.returns)
+    peers = pools(ledger, by, within, untruncated)
+    centred = _centred(ledger, peers, lambda pool: pool - pool.mean())
+    alpha = by_policy(ledger, peers, lambda some: len(some) / max(np.count_nonzero(some), 1), ledger.returns)
     return outcome(ledger, alpha * centred / divisor)
 
 

@@ -107,7 +107,10 @@ def reinforce_pp_baseline(
     Source: Hu et al. 2025, arXiv:2501.03262 (REINFORCE++-baseline); as in verl.
     """
     credit = group_mean(ledger, memory, scale=False, by=by, within=within, untruncated=untruncated)
-    counts = ledger.summed(ledger.sampled) * (ledger.weight > 0)
+    known = np.zeros(len(ledger.starts), np.bool_)
+    for peers in pools(ledger, by, within, untruncated):
+        known[peers] = True
+    counts = ledger.summed(ledger.sampled) * (ledger.weight > 0) * ledger.spread(known)
     return credit._replace(advantages=whitened(credit.advantages, counts, ledger.policy))
 
 

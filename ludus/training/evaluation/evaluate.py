@@ -234,12 +234,19 @@ class Evaluation:
             for name in self._policies(choice):
                 for game in self._games(choice):
                     place = self._place(game, name)
-                    memory = self.memory.setdefault(f"{choice.name}|{place}", {})
+                    memory = self.memory.setdefault(f"{choice.name} {settings}|{place}", {})
                     context = Context(
                         game, self._subject(name), name, step, self.config.seed, self.config, memory, self.find, asked
                     )  # fmt: skip
-                    found = function(context, **settings)
-                    line |= {f"eval/{figure}/{place}": number for figure, number in found.items()}
+                    found = {
+                        f"eval/{k}/{place}": number for k, number in function(context, **settings).items()
+                    }
+                    twice = sorted(line.keys() & found)
+                    if twice:
+                        raise ConfigError(
+                            f"two measures say {twice[0]}: leave one of them out of evaluate.measures"
+                        )
+                    line |= found
         self._kept = {key: rows for key, rows in asked.items() if key in self._stays}
         return line
 

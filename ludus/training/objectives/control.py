@@ -49,7 +49,7 @@ class Controls:
     def updated(self, log: Mapping[str, float]) -> None:
         """After an update of the weights, with its metrics."""
         over = "losses/entropy" if self._goal.entropy_over == "choices" else "losses/token_entropy"
-        self.entropy, self.applied = self._entropy(self.entropy, log[over])
+        self.entropy, self.applied = self._entropy(self.entropy, log.get(over))
 
     def learned(self, log: Mapping[str, float], decisions: int) -> None:
         """After a step, with the means of its metrics."""

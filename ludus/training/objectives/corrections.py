@@ -117,12 +117,13 @@ def truncate_sequence(gap: Tensor, mask: Tensor, *, most: float = 2.0, normalise
         gap: (N, T) old minus rollout log-probability.
         mask: (N, T).
         most: the bound.
-        normalise: divide by the batch's mean weight of a token.
+        normalise: divide by the batch's mean weight of a decision, however long.
 
     Source: verl, TRL (`sequence_truncate`).
     """
-    weight = _sum(gap).exp().clamp(max=most).expand_as(gap)
-    return _over_mean(weight, mask) if normalise else weight
+    weight = _sum(gap).exp().clamp(max=most)
+    weight = _over_mean(weight, mask.any(1, keepdim=True)) if normalise else weight
+    return weight.expand_as(gap)
 
 
 def _held(ratio: Tensor, weight: Tensor, least: float, most: float, inside: str) -> Tensor:

@@ -22,11 +22,13 @@ ENTROPY_CONTROLLERS = Registry("controller of the entropy", "ludus.entropy_contr
 def value_loss(new: Tensor, target: Tensor, old: Tensor | None = None, clip: float | None = None) -> Tensor:
     """Half the squared error; with `clip`, the larger of it and that of the clipped change.
 
+    Where `old` is NaN nothing is known that the change could be clipped to.
+
     Source: Schulman et al. 2017; value clipping as in the authors' code.
     """
     loss = (new - target) ** 2
     if clip is not None and old is not None:
-        near = old + (new - old).clamp(-clip, clip)
+        near = torch.where(old.isnan(), new, old + (new - old.nan_to_num()).clamp(-clip, clip))
         loss = torch.maximum(loss, (near - target) ** 2)
     return 0.5 * loss
 
@@ -78,11 +80,15 @@ def adaptive_divergence(
 ) -> float:
     """Raise the coefficient where the divergence is above its target, lower it below.
 
-        coefficient (1 + clip(measured / target - 1, -0.2, 0.2) n / horizon)
+        coefficient (1 + clip(measured / target - 1, -0.2, 0.2) min(n / horizon, 1))
+
+    The papers do not say what becomes of batches beyond the horizon; without the minimum, those beyond
+    five of them would turn the coefficient's sign.
 
     Args:
         coefficient: as it was.
-        measured: the divergence of a batch.
+        measured: the divergence of a batch: of a token in the mean, or exactly of a decision, whatever
+            the aggregation.
         n: decisions in it.
         target: what the divergence should be.
         horizon: decisions over which the coefficient may change by a fifth.
@@ -90,7 +96,7 @@ def adaptive_divergence(
     Source: Ziegler et al. 2019, arXiv:1909.08593, section 2.2; verl.
     """
     error = min(max(measured / target - 1, -0.2), 0.2)
-    return coefficient * (1 + error * n / horizon)
+    return coefficient * (1 + error * min(n / horizon, 1.0))
 
 
 def _fixed_entropy(held: float, measured: float | None) -> tuple[float, float]:

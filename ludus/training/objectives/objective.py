@@ -49,7 +49,7 @@ class Part:
         mask: (N, T) bool, tokens that count.
         advantages: (N, 1) or (N, T).
         targets: (N,) for the value head, or (N, T) for a head that values every token.
-        values: like `targets`, what the head said before the update; None if unknown.
+        values: like `targets`, what the head said before the update, NaN where that is unknown.
         old: (N, T) log-probabilities before the update.
         rollout: (N, T) log-probabilities when sampled.
         weight: (N, 1) how much each decision counts.
@@ -93,15 +93,18 @@ def objective(goal: Objective, scores: Scores, part: Part, totals: Totals) -> tu
     loss = _policy_loss(goal, terms, part)
     total = policy = (share * loss).masked_fill(~mask, 0.0).sum()
     counted = mask.any(1) * part.weight[:, 0] / totals.decisions
-    bonus = _entropy(goal, scores, share, counted, totals)
-    total = total - goal.entropy * bonus
-    log = {"losses/policy_loss": policy, "losses/entropy": bonus, **_drift(goal, terms, totals)}
+    log = {"losses/policy_loss": policy, **_drift(goal, terms, totals)}
+    chosen = _entropy_of_choices(goal, scores, counted, totals)
+    if chosen is not None:
+        log["losses/entropy"] = chosen
+    if goal.entropy:
+        total = total - goal.entropy * (_entropy_of_tokens(scores, share) if chosen is None else chosen)
     if goal.value:
         worth = _value(goal, scores, part, counted, totals)
         total, log["losses/value_loss"] = total + goal.value * worth, worth
     if goal.divergence:
-        away = _divergence(goal, scores, terms, part, share, counted)
-        total, log["losses/kl"] = total + goal.divergence * away, away
+        away, log["losses/kl"] = _divergence(goal, scores, terms, part, share, counted, totals)
+        total = total + goal.divergence * away
     if goal.legality:
         total = total + goal.legality * _illegality(scores, counted)
     if scores.legal_mass is not None and totals.open < totals.decisions:
@@ -150,12 +153,18 @@ def reads_choices(goal: Objective) -> bool:
     return bool(over or goal.legality or (goal.divergence and goal.divergence_by == "exact"))
 
 
-def _entropy(goal: Objective, scores: Scores, share: Tensor, counted: Tensor, totals: Totals) -> Tensor:
-    if goal.entropy_over == "choices":
-        if not totals.open and _chosen(scores.choices, counted):
-            return (counted * choice_entropy(scores.choices)).sum()
-        if goal.entropy:
-            raise ConfigError("some replies are open: take the entropy over tokens (entropy_over = 'tokens')")
+def _entropy_of_choices(goal: Objective, scores: Scores, counted: Tensor, totals: Totals) -> Tensor | None:
+    """None where it is not asked for, or some replies are open."""
+    if goal.entropy_over == "tokens":
+        return None
+    if not totals.open and _chosen(scores.choices, counted):
+        return (counted * choice_entropy(scores.choices)).sum()
+    if goal.entropy or goal.entropy_control.name != "fixed":
+        raise ConfigError("some replies are open: take the entropy over tokens (entropy_over = 'tokens')")
+    return None
+
+
+def _entropy_of_tokens(scores: Scores, share: Tensor) -> Tensor:
     entropy: Tensor = scores.entropy
     return (share * entropy).masked_fill(share == 0, 0.0).sum()
 
@@ -173,18 +182,21 @@ def _value(goal: Objective, scores: Scores, part: Part, counted: Tensor, totals:
 
 
 def _divergence(
-    goal: Objective, scores: Scores, terms: Terms, part: Part, share: Tensor, counted: Tensor
-) -> Tensor:
+    goal: Objective, scores: Scores, terms: Terms, part: Part, share: Tensor, counted: Tensor, totals: Totals
+) -> tuple[Tensor, Tensor]:
+    """What it adds to the loss, by the aggregation; and what it is: of a decision, or of a token in the mean."""
     if goal.divergence_by == "exact":
         if not _chosen(scores.choices, counted) or not _chosen(part.reference_choices, counted):
             raise ConfigError(
                 "some replies are open: estimate the divergence on tokens (divergence_by = 'k3')"
             )
-        return (counted * exact_divergence(scores.choices, part.reference_choices)).sum()
+        exact = (counted * exact_divergence(scores.choices, part.reference_choices)).sum()
+        return exact, exact
     if part.reference is None:
         raise ConfigError("a divergence needs a reference: reference = 'init' or 'magnet'")
     each = divergence(terms.new, part.reference.masked_fill(~terms.mask, 0.0), goal.divergence_by)
-    return (share * (each * terms.ratio if goal.divergence_weighted else each)).sum()
+    each = (each * terms.ratio if goal.divergence_weighted else each).masked_fill(~terms.mask, 0.0)
+    return (share * each).sum(), (part.weight * each).sum() / totals.tokens
 
 
 def _chosen(choices: Tensor | None, counted: Tensor) -> TypeGuard[Tensor]:

@@ -180,6 +180,12 @@ def settings_of(function: Callable[..., Any]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def required_of(function: Callable[..., Any]) -> list[str]:
+    """Those of them that have no default."""
+    takes = inspect.signature(function).parameters.values()
+    return [p.name for p in takes if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+
+
 def called(function: Callable[..., Any], settings: Mapping[str, Any], *args: Any) -> Any:
     """Call with those settings that the function takes; the others are its marker's, or its own."""
     takes = inspect.signature(function).parameters
