@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,16 +16,36 @@ from ludus.core.errors import UnknownName
 class Desk:
     """What hands the jobs of several agents to the engine that they share, and each its replies.
 
+    Args:
+        engine: what samples.
+        instead: of the engine that was asked for, where that has no room for these weights.
+
     Attributes:
         engine: what samples.
         versions: by adapter, the version of the weights that the engine has.
+        gone: adapters that nobody has any more; the engine is told when it is next asked for something.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, instead: str = "") -> None:
+        self.engine, self._instead = engine, instead
         self.versions: dict[str, int] = {}
+        self.gone: list[str] = []
         self._out: dict[int, tuple[int, Request, Job]] = {}  # by the job's identity: whose it is
         self._ready: dict[int, list[tuple[Request, Job, Sampled]]] = {}  # by the agent's identity
+
+    def ready(self, name: str) -> None:
+        """Before jobs of an agent: forget adapters that are gone, and say once who samples in another's place."""
+        while self.gone:
+            adapter = self.gone.pop()
+            self.versions.pop(adapter, None)
+            self.engine.drop(adapter)
+        if self._instead:
+            warnings.warn(
+                f"{name} is a copy of a whole model, for which {self._instead} has no room: it is sampled in this process, "
+                "by transformers. Copies of adapters (lora) share the engine",
+                stacklevel=2,
+            )
+            self._instead = ""
 
     def submit(self, agent: object, pairs: Sequence[tuple[Request, Job]]) -> None:
         """Take on an agent's jobs."""

@@ -6,6 +6,7 @@ a plain text that is continued, for models that know no chat.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ try:
 except ImportError as absent:
     raise MissingExtra("an OpenAI-compatible endpoint", "llm") from absent
 
+ROUNDING = 1e-3  # how far above 0 a log-probability may come out
 PATHS = {"chat": "/chat/completions", "completion": "/completions"}
 _FINISH = {"length": "length", "content_filter": "withheld"}
 
@@ -134,4 +136,9 @@ def _numbers(given: Any, kind: type[Any]) -> tuple[Any, ...] | None:
         return None
     if not all(isinstance(one, (int, kind)) and not isinstance(one, bool) for one in given):
         raise Nonsense(f"the server answered with other things than numbers as tokens: {given}")
-    return tuple(kind(one) for one in given)
+    numbers = tuple(kind(one) for one in given)
+    if kind is int and any(one < 0 for one in numbers):
+        raise Nonsense(f"the server answered with negative tokens: {given}")
+    if kind is float and not all(math.isfinite(one) and one <= ROUNDING for one in numbers):
+        raise Nonsense(f"the server answered with log-probabilities that are none: {given}")
+    return numbers

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -90,6 +91,7 @@ class LanguageModel:
     def forget(self) -> None:
         """Drop conversations under way, and everything that was worked out before."""
         self._turns: Conversations[Thread, Sampled] = Conversations()
+        self._fed: dict[str, Thread] = {}  # by session: what its job under way was made from
         self._known: dict[Any, Any] = {}
         self._print: tuple[int, str] | None = None
 
@@ -109,14 +111,19 @@ class LanguageModel:
 
     def close(self, keys: Sequence[str]) -> None:
         self._turns.close(keys)
-        self.desk.close(self, set(keys))
+        gone = set(keys)
+        self._fed = {
+            session: thread for session, thread in self._fed.items() if session.rpartition(" ")[0] not in gone
+        }
+        self.desk.close(self, gone)
 
     def _jobs(self, requests: Sequence[Request]) -> list[Job]:
         self._synchronise()
         jobs = []
         for request in requests:
+            thread = self._thread(request)
             job = Job(
-                self.model.fitting(self.prompt(request), f"{request.game}, {request.seat}"),
+                self.model.fitting(thread.ids, f"{request.game}, {request.seat}"),
                 request.rng,
                 self._kept(("sampling", request.seat), partial(self.manner.sampling, request.seat)),
                 session=f"{request.key} {request.seat}",
@@ -124,12 +131,15 @@ class LanguageModel:
                 allowed=self.allowed(request) if self.manner.constrain else None,
                 goes_on=self.prompter.converses(request),
             )
+            if job.goes_on:
+                self._fed[job.session] = thread
             jobs.append(job)
         return jobs
 
     def _synchronise(self) -> None:
         """Let the engine sample under the present weights."""
         adapter, engine = self.model.adapter, self.desk.engine
+        self.desk.ready(self.name)
         if self.desk.versions.get(adapter) != self.version:
             if isinstance(engine, TransformersEngine):
                 engine.forget(adapter)
@@ -207,7 +217,7 @@ class LanguageModel:
 
     def _decide(self, request: Request, job: Job, reply: Sampled) -> Decision:
         if job.goes_on:
-            self._turns.keep(request, self._thread(request), reply)
+            self._turns.keep(request, self._fed.pop(job.session), reply)
         raw = self._kept(("raw", reply.ids), lambda: self.model.decode(reply.ids))
         note, read = self.prompter.read(raw, request.options)
         tokens = Tokens(
@@ -300,15 +310,30 @@ class LanguageModel:
         Raises:
             ConfigError: it does not sample as it is scored.
         """
-        self.check_learnable()
+        self._check_scored()
         return [mass / mass.sum() for mass in self.masses(requests)]
 
     def check_learnable(self) -> None:
-        """Refuse manners whose replies have other probabilities than those that are scored.
+        """Refuse what self-play could not learn from, or would lose what it learned in.
 
         Raises:
-            ConfigError: replies are constrained, narrowed, or drawn otherwise at some seat.
+            ConfigError: replies are constrained, narrowed, or drawn otherwise at some seat; or the weights
+                that learn have 16 bits, and nobody said that they should.
         """
+        self._check_scored()
+        kinds = {str(weight.dtype).removeprefix("torch.") for weight in self.parameters()} & {
+            "bfloat16",
+            "float16",
+        }
+        if kinds and self.model.dtype == "auto":
+            kind = min(kinds)
+            raise ConfigError(
+                f"{self.name}: the weights were saved in {kind}, in which steps of a learning rate of 1e-6 are lost: "
+                f"dtype = 'float32' with autocast = 'bfloat16', or lora, or dtype = {kind!r} to have it so all the same"
+            )
+
+    def _check_scored(self) -> None:
+        """Refuse manners whose replies have other probabilities than those that are scored."""
         manner = self.manner
         narrowed = manner.temperature == 0 or manner.top_p < 1 or manner.top_k > 0
         if manner.constrain or narrowed or manner.seats:
@@ -357,8 +382,12 @@ class LanguageModel:
         """A copy under another name that shares no memory and keeps this version."""
         other = copy.copy(self)
         other.model, other.name = self.model.twin(name), name
-        if not other.model.adapter:  # adapters of one model share its engine
-            other.desk = Desk(TransformersEngine(other.model, at_once=self.rows_at_once))
+        engine = self.desk.engine
+        if other.model.adapter:  # those of one model share its engine
+            weakref.finalize(other, self.desk.gone.append, other.model.adapter).atexit = False
+        else:
+            instead = "" if isinstance(engine, TransformersEngine) else type(engine).__name__
+            other.desk = Desk(TransformersEngine(other.model, at_once=self.rows_at_once), instead)
         other.forget()
         return other
 

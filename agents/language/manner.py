@@ -56,10 +56,11 @@ class Manner:
             for name in settings:
                 if name not in _OF_SAMPLING:
                     raise UnknownName(f"setting of sampling at {seat}", name, _OF_SAMPLING)
-        try:
-            self.sampling("")
-        except ValueError as fault:
-            raise ConfigError(str(fault)) from fault
+        for seat in ("", *self.seats):
+            try:
+                self.sampling(seat)
+            except (TypeError, ValueError) as fault:
+                raise ConfigError(f"sampling{' at ' * bool(seat)}{seat}: {fault}") from fault
 
     def prompter(self) -> Prompter:
         """What writes its prompts and reads its replies."""

@@ -4,6 +4,8 @@ What a chat template writes around replies is found from what it renders, so tha
 
     next prompt  =  last prompt  +  sampled reply  +  what the template writes from a reply's end on
 
+What was fed stays as it was fed: a template that writes the system message into the last question, as
+Mistral's does, has it in the first one of a conversation that goes on, where the model has read it.
 Where a template cannot say what comes after a reply, or where the thoughts of earlier replies are to go,
 the conversation is rendered and tokenised anew: that prompt opens a new token sequence.
 """

@@ -8,6 +8,7 @@ import pytest
 
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.ledger import Ledger
+from ludus.core.match import Match
 from ludus.core.play import play
 
 torch = pytest.importorskip("torch")
@@ -17,6 +18,7 @@ from ludus.agents.language.local import LanguageModel  # noqa: E402
 from ludus.agents.language.models.causal import CausalModel  # noqa: E402
 from ludus.agents.language.models.tiny import make_tiny  # noqa: E402
 
+SEATS = ("player_0", "player_1")
 ASKED = [(1, 2, 3), (1, 2, 4, 5)], [(0, (6, 7)), (1, (8,)), (1, (9, 10, 11))]
 
 
@@ -92,6 +94,25 @@ def test_copies_that_nobody_needs_are_dropped(agent):
     gc.collect()
     assert agent.model.adapters == ("default",)
     assert torch.equal(scores(agent.model), was)
+
+
+def test_an_engine_forgets_adapters_that_are_gone_and_their_names_never_come_again(agent):
+    def say(who):
+        return [
+            step.tokens.logprobs
+            for e in play([Match("kuhn_poker", dict.fromkeys(SEATS, who), seed=1)])
+            for step in e.steps
+        ]
+
+    first = moved(agent.frozen("same"))
+    name, was = first.model.adapter, say(first)
+    del first
+    gc.collect()
+    again = agent.frozen("same")
+    assert again.model.adapter != name
+    assert not np.array_equal(say(again)[0], was[0])
+    assert [*agent.desk.engine._batches] == [again.model.adapter]
+    assert name not in agent.desk.versions
 
 
 @pytest.mark.parametrize("checkpoint", [False, True])

@@ -50,6 +50,36 @@ def test_replies_are_drawn_from_the_model_whatever_else_is_under_way(model):
             assert reply.stopped == (reply.ids[-1] in model.stops)
 
 
+def test_as_many_replies_are_under_way_as_memory_was_given_for(model):
+    jobs = [job(ids, seed) for seed, ids in enumerate(prompts(12, low=40, high=41))]
+    at_once = []
+
+    def most(room):
+        engine = TransformersEngine(model, lane_bytes=room)
+        engine.submit(jobs)
+        replies = {}
+        while len(replies) < len(jobs):
+            replies |= {id(one): reply for one, reply in engine.poll()}
+            at_once.append(len(engine._batches[""].active))
+        engine.forget()
+        assert engine._batches[""].lanes.tensors() == []
+        return max(at_once), [replies[id(one)].ids for one in jobs]
+
+    assert model.token_bytes == 2 * 2 * 2 * 8 * 4
+    three, few = most(3 * 64 * model.token_bytes)  # forty tokens and a reply of up to 24 each
+    assert three <= 3
+    jobs = [job(ids, seed) for seed, ids in enumerate(prompts(12, low=40, high=41))]
+    one, alone = most(1)
+    assert alone == few
+    assert one <= 3
+
+
+def test_a_job_is_drawn_once(model):
+    one = job((1, 2, 3))
+    with pytest.raises(ValueError, match="2 jobs are 1 objects"):
+        TransformersEngine(model).sample([one, one])
+
+
 def test_tokens_come_as_often_as_they_are_likely(model):
     ids = prompts(1)[0]
     replies = TransformersEngine(model).sample([job(ids, seed, max_new_tokens=1) for seed in range(4000)])

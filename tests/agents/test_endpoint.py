@@ -280,8 +280,12 @@ def test_tokens_are_recorded_where_they_are_asked_for_and_come():
 
 
 @pytest.mark.parametrize(
-    "more", [{"token_ids": [7]}, {"token_ids": ["7", "8"]}, {"token_ids": [True, False]}]
-)
+    "more", [
+        {"token_ids": [7]}, {"token_ids": ["7", "8"]}, {"token_ids": [True, False]}, {"token_ids": [7, -1]},
+        {"logprobs": {"content": [{"logprob": -1.0}, {"logprob": float("nan")}]}},
+        {"logprobs": {"content": [{"logprob": -1.0}, {"logprob": 0.5}]}},
+    ],
+)  # fmt: skip
 def test_tokens_that_do_not_fit_are_nonsense(more):
     with Server(chat_with_tokens(**more)) as server, seated(server, tokens=True, attempts=1) as agent:
         assert "the server answered" in agent.act([ask()])[0].move.reason

@@ -21,6 +21,7 @@ pytest.importorskip("transformers")
 from ludus.agents.language.desk import Desk  # noqa: E402
 from ludus.agents.language.engines.engine import Sampled  # noqa: E402
 from ludus.agents.language.local import LanguageModel  # noqa: E402
+from ludus.agents.language.manner import Manner  # noqa: E402
 from ludus.agents.language.models.causal import CausalModel  # noqa: E402
 from ludus.agents.language.models.tiny import make_tiny  # noqa: E402
 from ludus.agents.language.prompts import Prompter  # noqa: E402
@@ -249,6 +250,9 @@ class Script:
     def close(self, sessions):
         pass
 
+    def drop(self, adapter):
+        pass
+
 
 def saying(model, *replies, stopped=True):
     """A copy of the model with a script for an engine."""
@@ -355,6 +359,34 @@ def test_saving_and_loading_is_exact(model, tmp_path, states):
     again = make_agent("language", path=str(tmp_path / "copy"))
     assert again.fingerprint() == model.fingerprint()
     assert all(np.array_equal(a, b) for a, b in zip(again.masses(states), model.masses(states), strict=True))
+
+
+def test_weights_that_lose_small_steps_do_not_learn_unless_told_to(model, states, tmp_path):
+    model.save(tmp_path / "kept")
+    half = LanguageModel(tmp_path / "kept", dtype="bfloat16")
+    half.save(tmp_path / "half")
+    half.check_learnable()
+    saved = LanguageModel(tmp_path / "half")
+    with pytest.raises(ConfigError, match=r"saved in bfloat16.*dtype = 'float32' with autocast"):
+        saved.check_learnable()
+    saved.probabilities(states[:1])  # it may be measured
+    LanguageModel(tmp_path / "half", dtype="float32").check_learnable()
+    LanguageModel(tmp_path / "half", lora={"rank": 2}).check_learnable()
+
+
+def test_a_copy_of_a_whole_model_says_that_its_engine_is_another(model, states):
+    served = model.frozen("served")
+    served.desk = Desk(Script([served.model.encode_reply("[bet]")] * 2, stopped=True))
+    copy = served.frozen("copy")
+    with pytest.warns(UserWarning, match="copy is a copy of a whole model, for which Script has no room"):
+        copy.act(states[:1])
+    copy.act(states[:1])  # once is enough
+    assert len(served.desk.engine.prompts) == 0
+
+
+def test_settings_of_a_seat_are_checked_before_anybody_sits_there():
+    with pytest.raises(ConfigError, match=r"sampling at player_1: .*top_p lies in"):
+        Manner(seats={"player_1": {"top_p": 3.0}})
 
 
 def test_a_frozen_copy_shares_nothing(model, states):

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ludus.agents.language.engines.engine import Ids, Job, Sampled, Sampling
+from ludus.agents.language.engines.engine import Ids, Job, Sampled, Sampling, awaited
 from ludus.agents.language.engines.lanes import Lanes, Shelf
 from ludus.core.errors import ConfigError, UnknownName
 
@@ -42,6 +42,11 @@ class _Reply:
     logprobs: list[float] = field(default_factory=list)
     uniforms: Sequence[float] = ()
 
+    @property
+    def longest(self) -> int:
+        """Tokens of prompt and reply, were this to become as long as it may."""
+        return len(self.job.ids) + self.limit
+
     def draw(self) -> float:
         place = len(self.ids) % UNIFORMS
         if not place:
@@ -56,11 +61,16 @@ class TransformersEngine:
         model: the model and its tokenizer. Its weights are used where they are: `update` is for others'.
         at_once: replies under way at a time.
         cache_bytes: what prefixes of earlier prompts may take.
+        lane_bytes: what the replies under way may take, were each as long as it may become: as many begin
+            as this has room for, at least one. Memory grows in doublings, so up to four times of it may be held
+            for a while.
     """
 
-    def __init__(self, model: CausalModel, *, at_once: int = 512, cache_bytes: int = 2**28) -> None:
+    def __init__(
+        self, model: CausalModel, *, at_once: int = 512, cache_bytes: int = 2**28, lane_bytes: int = 2**33
+    ) -> None:
         self.model, self.at_once = model, at_once
-        self.cache_bytes = cache_bytes
+        self.cache_bytes, self.lane_bytes = cache_bytes, lane_bytes
         self._batches: dict[str, _Batch] = {}
         self._ready: list[tuple[Job, Sampled]] = []
 
@@ -95,7 +105,7 @@ class TransformersEngine:
                 )
         for job in jobs:
             if job.adapter not in self._batches:
-                self._batches[job.adapter] = _Batch(self.model, job.adapter, self.at_once, self.cache_bytes)
+                self._batches[job.adapter] = _Batch(self, job.adapter)
             limit = min(job.sampling.max_new_tokens, self.model.context - len(job.ids))
             self._batches[job.adapter].waiting.append(_Reply(job, limit))
 
@@ -109,19 +119,9 @@ class TransformersEngine:
 
     def sample(self, jobs: Sequence[Job]) -> list[Sampled]:
         """One reply for each job, in order."""
-        self.submit(jobs)
-        mine = {id(job): place for place, job in enumerate(jobs)}
-        out: list[Sampled | None] = [None] * len(jobs)
-        left, others = len(jobs), []
-        while left:
-            for job, reply in self.poll():
-                place = mine.get(id(job))
-                if place is None:
-                    others.append((job, reply))
-                else:
-                    out[place], left = reply, left - 1
+        replies, others = awaited(self, jobs)
         self._ready += others
-        return [reply for reply in out if reply is not None]
+        return replies
 
     def update(self, weights: Mapping[str, Any], version: int, adapter: str = "") -> None:
         """Copy weights into the model; see `Engine`."""
@@ -139,6 +139,11 @@ class TransformersEngine:
             raise RuntimeError("weights cannot change while replies are under way")
         for batch in concerned:
             batch.shelf.clear()
+            batch.lanes.clear()
+
+    def drop(self, adapter: str) -> None:
+        """Free what was read with an adapter; see `Engine`."""
+        self._batches.pop(adapter, None)
 
     def close(self, sessions: Sequence[str]) -> None:
         """Drop the jobs of sessions; prefixes age of themselves."""
@@ -155,10 +160,12 @@ class TransformersEngine:
 class _Batch:
     """The replies under way with one set of weights."""
 
-    def __init__(self, model: CausalModel, adapter: str, at_once: int, cache_bytes: int) -> None:
-        self.model, self.adapter, self.at_once = model, adapter, at_once
+    def __init__(self, engine: TransformersEngine, adapter: str) -> None:
+        self.model, self.adapter, self.at_once = engine.model, adapter, engine.at_once
+        model = engine.model
         self.lanes = Lanes(model.device)
-        self.shelf = Shelf(cache_bytes, model.device)
+        self.shelf = Shelf(engine.cache_bytes, model.device)
+        self.tokens = engine.lane_bytes // model.token_bytes  # that all lanes together may hold
         self.waiting: deque[_Reply] = deque()
         self.active: list[_Reply] = []
         self.lane = np.zeros(0, np.int64)  # (R,) of each reply
@@ -192,8 +199,13 @@ class _Batch:
     # ------------------------------------------------------------------------------ beginning
     def _admit(self) -> None:
         """Read the prompts of waiting replies, each distinct one once."""
-        free = self.at_once - len(self.active)
-        begin = [self.waiting.popleft() for _ in range(min(free, len(self.waiting)))]
+        begin: list[_Reply] = []
+        longest = max((reply.longest for reply in self.active), default=0)
+        while self.waiting and len(self.active) + len(begin) < self.at_once:
+            longest = max(longest, self.waiting[0].longest)
+            if (len(self.active) + len(begin) + 1) * longest > self.tokens and (self.active or begin):
+                break
+            begin.append(self.waiting.popleft())
         alike: dict[Any, list[_Reply]] = {}
         for reply in begin:
             job = reply.job

@@ -109,7 +109,7 @@ class Engine(Protocol):
         """Replies that are ready; none as long as none is."""
 
     def sample(self, jobs: Sequence[Job]) -> list[Sampled]:
-        """One reply for each job, in order."""
+        """One reply for each job, in order; the same job twice is refused (ValueError): it is drawn once."""
 
     def update(self, weights: Mapping[str, Any], version: int, adapter: str = "") -> None:
         """Sample under these weights from now on; no job that they concern may be under way.
@@ -120,8 +120,34 @@ class Engine(Protocol):
             adapter: which adapter they are; a new name adds one.
         """
 
+    def drop(self, adapter: str) -> None:
+        """Forget an adapter that nobody has any more; one that is not known is forgotten already."""
+
     def close(self, sessions: Sequence[str]) -> None:
         """Forget sessions; their jobs under way, if any, come back no more."""
 
     def stop(self) -> None:
         """Free what it holds: memory, processes, connections."""
+
+
+def awaited(engine: Engine, jobs: Sequence[Job]) -> tuple[list[Sampled], list[tuple[Job, Sampled]]]:
+    """Submit jobs and poll until all of them are answered: their replies in order, and what else came.
+
+    Raises:
+        ValueError: the same job is there twice.
+    """
+    place = {id(job): index for index, job in enumerate(jobs)}
+    if len(place) < len(jobs):
+        raise ValueError(
+            f"{len(jobs)} jobs are {len(place)} objects: a job is drawn once, with a generator of its own"
+        )
+    engine.submit(jobs)
+    mine: dict[int, Sampled] = {}
+    others: list[tuple[Job, Sampled]] = []
+    while len(mine) < len(jobs):
+        for job, reply in engine.poll():
+            if id(job) in place:
+                mine[place[id(job)]] = reply
+            else:
+                others.append((job, reply))
+    return [mine[index] for index in range(len(jobs))], others

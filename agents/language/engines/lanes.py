@@ -35,11 +35,14 @@ class Lanes:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.count = 0  # lanes there is room for
+        self.clear()
+
+    def clear(self) -> None:
+        """Give the memory back; nothing is held any more."""
+        self.count = self.room = 0  # lanes, and tokens in each, that there is room for
         self.layers: list[tuple[Tensor, Tensor]] = []  # by layer: keys and values (count, H, L, D)
-        self.room = 0
         self._first = self._last = self._reach = 0
-        self._rows = self._at = torch.zeros(0, dtype=torch.int64, device=device)
+        self._rows = self._at = torch.zeros(0, dtype=torch.int64, device=self.device)
 
     def aim(self, first: int, at: NDArray[np.int64], reach: int) -> None:
         """Say where the next forward pass writes: lanes first, first + 1, ...

@@ -187,6 +187,8 @@ class ServerEngine:
 
     def sample(self, jobs: Sequence[Job]) -> list[Sampled]:
         """One reply for each job, in order."""
+        if len({id(job) for job in jobs}) < len(jobs):
+            raise ValueError(f"the same job twice among {len(jobs)}: a job is drawn once")
         self.submit(jobs)
         futures = {id(job): future for future, job in self._out.items()}
         mine = [futures[id(job)] for job in jobs]
@@ -296,8 +298,15 @@ class ServerEngine:
         folder = self._place(adapter or "none", version)
         write_adapter(folder, weights, self.lora)
         self._order("/load_lora_adapter", {"lora_name": folder.name, "lora_path": str(folder)}, FOR_ADAPTERS)
-        before = self._named.get(adapter)
+        before = self._named.pop(adapter, None)
         self._named[adapter] = folder.name
+        self._remove(before)
+
+    def drop(self, adapter: str) -> None:
+        """Have the server forget an adapter; see `Engine`."""
+        self._remove(self._named.pop(adapter, None))
+
+    def _remove(self, before: str | None) -> None:
         if before is not None:
             self._order("/unload_lora_adapter", {"lora_name": before}, FOR_ADAPTERS)
             shutil.rmtree(self._folder / before)

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ludus.agents.language.engines.branching import Reply
-from ludus.agents.language.engines.engine import Job, Sampled
+from ludus.agents.language.engines.engine import Job, Sampled, awaited
 from ludus.agents.language.engines.handover import greatest_rank, sampled_with, write_adapter
 from ludus.core.errors import ConfigError, EngineGone, MissingExtra, UnknownName
 
@@ -196,18 +196,9 @@ class VLLMEngine:
 
     def sample(self, jobs: Sequence[Job]) -> list[Sampled]:
         """One reply for each job, in order."""
-        self.submit(jobs)
-        place = {id(job): index for index, job in enumerate(jobs)}
-        mine: dict[int, Sampled] = {}
-        others: list[tuple[Job, Sampled]] = []
-        while len(mine) < len(place):
-            for job, reply in self.poll():
-                if id(job) in place:
-                    mine[place[id(job)]] = reply
-                else:
-                    others.append((job, reply))
+        replies, others = awaited(self, jobs)
         self._ready += others
-        return [mine[place[id(job)]] for job in jobs]
+        return replies
 
     def close(self, sessions: Sequence[str]) -> None:
         """Drop the jobs of sessions; what was worked out for them ages of itself."""
@@ -258,11 +249,18 @@ class VLLMEngine:
             raise ConfigError(
                 f"the adapter {name!r} (version {version}) does not fit {self.path}: {fault}"
             ) from fault
-        before = self._requests.get(name)
+        before = self._requests.pop(name, None)
         self._requests[name] = request
-        if before is not None:
-            self._engine.remove_lora(before.lora_int_id)
-            shutil.rmtree(before.lora_path)
+        self._remove(before)
+
+    def drop(self, adapter: str) -> None:
+        """Have vLLM forget an adapter; see `Engine`."""
+        self._remove(self._requests.pop(adapter, None))
+
+    def _remove(self, request: Any) -> None:
+        if request is not None:
+            self._engine.remove_lora(request.lora_int_id)
+            shutil.rmtree(request.lora_path)
 
     # ------------------------------------------------------------------------------- the end
     @contextmanager

@@ -97,6 +97,7 @@ class Adapters:
             raise ConfigError(f"an adapter does not fit {self.base}: {fault}") from fault
         self._layers = [layer for layer in self.peft.modules() if isinstance(layer, BaseTunerLayer)]
         self._current, self._print = FIRST, b""
+        self._past: set[str] = set()  # names of copies, of those that are gone, too
         if isinstance(new, Path):
             self._fill(new, weights)
 
@@ -147,13 +148,17 @@ class Adapters:
         self._current = name
 
     def copy(self, source: str, wish: str) -> str:
-        """Add a copy of an adapter under a name like the one wished for; its name."""
-        taken = {part for full, _ in self.peft.named_parameters() for part in full.split(".")}
+        """Add a copy of an adapter under a name like the one wished for; its name.
+
+        A name never comes twice: engines may still hold what was worked out under one that is gone.
+        """
+        taken = {part for full, _ in self.peft.named_parameters() for part in full.split(".")} | self._past
         stem = wish.replace(".", "_") or FIRST
         name, number = stem, 1
         while name in taken:
             number += 1
             name = f"{stem}~{number}"
+        self._past.add(name)
         before = self._current
         with torch.random.fork_rng(devices=[]):
             self.peft.add_adapter(name, self.peft.peft_config[source])

@@ -60,6 +60,7 @@ class CausalModel:
         completion: write plain text to be continued in place of chats.
 
     Attributes:
+        dtype: as it was given.
         chat: writes messages as tokens.
         adapter: the name of the adapter that learns and is scored; "" for the model's own weights.
         value_head: says what a seat will earn, from hidden states; None without one.
@@ -86,7 +87,7 @@ class CausalModel:
         chat_template: str | Path = "",
         completion: bool = False,
     ) -> None:
-        self.path, self.temperature = str(path), temperature or 1.0
+        self.path, self.temperature, self.dtype = str(path), temperature or 1.0, dtype
         self.device, self.packing = torch.device(device), packing
         self._cast = precision(autocast)
         refuse_missing(Path(path))
@@ -285,6 +286,15 @@ class CausalModel:
     def context(self) -> int:
         """How many tokens prompt and reply may have together."""
         return int(getattr(self.model.config, "max_position_embeddings", 2**31))
+
+    @property
+    def token_bytes(self) -> int:
+        """What the keys and values of one token take, in all layers."""
+        config = self.model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        kind = self._cast or self.model.dtype
+        return int(2 * config.num_hidden_layers * heads * width * kind.itemsize)
 
     def fitting(self, prompt: Ids, whose: str) -> Ids:
         """A prompt, if it leaves room for a reply.

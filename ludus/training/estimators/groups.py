@@ -285,7 +285,9 @@ def gpg(
     """
     peers = pools(ledger, by, within, untruncated)
     centred = _centred(ledger, peers, lambda pool: pool - pool.mean())
-    alpha = by_policy(ledger, peers, lambda some: len(some) / max(np.count_nonzero(some), 1), ledger.returns)
+    alpha = by_policy(
+        ledger, peers, lambda some: len(some) / max(int(np.count_nonzero(some)), 1), ledger.returns
+    )
     return outcome(ledger, alpha * centred / divisor)
 
 
