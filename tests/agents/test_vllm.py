@@ -4,6 +4,7 @@ It takes long to load, so one test loads it once and looks at everything: `CHECK
 """
 
 import dataclasses
+import gc
 import importlib.util
 import random
 
@@ -290,16 +291,22 @@ def apart(policy, episodes, seat):
     )
 
 
+def learning(policy):
+    config = parse(
+        {"game": {"name": "kuhn_poker"}, "policies": {policy.name: "language"}, "lineup": {"player": policy.name},
+         "phases": [{"steps": 1}],
+         "learners": [{"policy": policy.name, "preset": "spiral", "objective": {"aggregation": {"length": 64}},
+                       "optimiser": {"rate": 1e-2}}]}
+    )  # fmt: skip
+    return Learner(config.learners[0], policy, steps=1, seed=0)
+
+
 @check
 def a_policy_samples_learns_and_samples_with_the_weights_it_has_learned(bench):
     policy = LanguageModel(
         bench.model.path, engine=bench.engine, name="main", max_new_tokens=8, style="compact"
     )
-    config = parse(
-        {"game": {"name": "kuhn_poker"}, "policies": {"main": "language"}, "lineup": {"player": "main"},
-         "phases": [{"steps": 1}], "learners": [{"policy": "main", "preset": "spiral", "objective": {"aggregation": {"length": 64}}, "optimiser": {"rate": 1e-2}}]}
-    )  # fmt: skip
-    learner = Learner(config.learners[0], policy, steps=1, seed=0)
+    learner = learning(policy)
     before = list(play("kuhn_poker", {"player": policy}, range(16)))
     assert apart(policy, before, "player_0") < CLOSE
     learner.learn(learner.prepare(Ledger.of(before)), step=1)
@@ -327,6 +334,19 @@ def two_adapters_play_each_other_in_one_engine(bench):
     episodes = list(play("kuhn_poker", {"player_0": one, "player_1": other}, range(24), max_steps=2))
     assert apart(one, episodes, "player_0") < CLOSE
     assert apart(other, episodes, "player_0") > 100 * CLOSE
+    for policy, rival in ((one, other), (other, one)):  # each learns, and samples with what it has learned
+        seats, learner = {"player_0": policy, "player_1": rival}, learning(policy)
+        before = list(play("kuhn_poker", seats, range(24), max_steps=2))
+        learner.learn(learner.prepare(Ledger.of(before)), step=1)
+        assert apart(policy, before, "player_0") > CLOSE
+        after = list(play("kuhn_poker", seats, range(24), max_steps=2))
+        assert apart(policy, after, "player_0") < CLOSE
+    gone = other.model.adapter
+    assert gone in bench.engine.adapters
+    del other, policy, rival, learner, seats
+    gc.collect()
+    list(play("kuhn_poker", {"player": one}, [0]))
+    assert gone not in bench.engine.adapters
 
 
 @pytest.fixture(scope="module")

@@ -298,7 +298,7 @@ class ServerEngine:
         folder = self._place(adapter or "none", version)
         write_adapter(folder, weights, self.lora)
         self._order("/load_lora_adapter", {"lora_name": folder.name, "lora_path": str(folder)}, FOR_ADAPTERS)
-        before = self._named.pop(adapter, None)
+        before = self._named.get(adapter)
         self._named[adapter] = folder.name
         self._remove(before)
 

@@ -249,7 +249,7 @@ class VLLMEngine:
             raise ConfigError(
                 f"the adapter {name!r} (version {version}) does not fit {self.path}: {fault}"
             ) from fault
-        before = self._requests.pop(name, None)
+        before = self._requests.get(name)
         self._requests[name] = request
         self._remove(before)
 
