@@ -8,6 +8,7 @@ import pytest
 
 from ludus.agents.exact import Tabular
 from ludus.agents.network import fresh
+from ludus.arenas.exploit import exploit
 from ludus.config import load
 from ludus.core.agent import Decision, Failure, FirstLegal, Uniform
 from ludus.core.encounters import against, encounter
@@ -65,7 +66,7 @@ def lines(folder):
 MEASURES = """
 measures = ["nash_conv", "nash_conv_average", "seat_balance", "legal_mass", "loss_rate",
             { name = "return_exact", opponents = ["uniform", "optimal", "main@init"] },
-            { name = "nash_conv", policies = ["main@magnet"] },
+            { name = "nash_conv", policies = ["main@magnet"] }, { name = "nash_conv_sampled", samples = 16 },
             { name = "against", opponents = { old = "main@init", fixed = { name = "constant", move = "bet" } }, games = 8 },
             { name = "self_play", games = 8 }]
 """
@@ -102,6 +103,10 @@ def test_every_figure_is_what_it_says(run):
     assert first["eval/return_exact/main@init/main"] == pytest.approx(0, abs=1e-12)
     assert last["eval/return_exact/main@init/main"] != 0
     assert last["eval/loss_rate/main"] == pytest.approx(against(KUHN, policy, solve(KUHN)).lose)
+    counted = exploit(KUHN, Tabular(policy, "main"), samples=16)
+    assert last["eval/nash_conv_sampled/main"] == pytest.approx(counted.nash_conv, abs=0.3)
+    assert last["eval/nash_conv_sampled_low/main"] < nash_conv(KUHN, policy) < last["eval/nash_conv_sampled_high/main"]
+    assert last["eval/nash_conv_sampled_unusable/main"] == 0
     alone = encounter(KUHN, dict.fromkeys(KUHN.players, policy))["player_0"]
     assert last["eval/first_seat_wins_exact/main"] == pytest.approx(alone.win)
     assert last["eval/legal_mass/main"] == pytest.approx(1.0)

@@ -4,6 +4,8 @@ A measure is called for every game and policy of the run, or those it is told, a
 they are logged as `eval/<name>/<policy>`, with the game before the policy where a run has several.
 
     nash_conv           what the players could gain by answering best, and exploitability; exact
+    nash_conv_sampled   the same from replies as they come, with a 95 % interval and the share of unusable ones:
+                        for what is thought before a reply, whose probabilities nobody can add up
     nash_conv_average   the same of the average of all policies measured so far, each weighted by its own reach
     return_exact        mean payoff, wins and losses against opponents, at all seats alike; exact
     loss_rate           how often it loses against optimal play, all optimal moves alike; exact
@@ -26,13 +28,14 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ludus.arenas.exploit import exploit, masses
 from ludus.core.agent import Agent
 from ludus.core.encounters import against, encounter
 from ludus.core.errors import ConfigError, ContractError, UnknownName
-from ludus.core.exact import Rows, averaged, nash_conv, questions, reached, remembered
+from ludus.core.exact import Rows, averaged, nash_conv, reached, remembered
 from ludus.core.game import Game
 from ludus.core.registry import Registry
-from ludus.core.tables import Tables, tabulate
+from ludus.core.tables import tabulate
 from ludus.training.evaluation.matches import played
 from ludus.training.evaluation.opponents import (
     Spec,
@@ -51,7 +54,6 @@ EVALUATORS = Registry("measure", "ludus.evaluators")
 Figures = dict[str, float]
 Maker = TypeVar("Maker", bound=Callable[..., Figures])
 EVERYWHERE = ("only", "policies")  # settings of all measures
-ASKED_AT_ONCE = 1024  # information states put to a policy at once
 
 
 def evaluator(name: str, *, wants: Callable[[Game[Any]], object] | None = None) -> Callable[[Maker], Maker]:
@@ -114,19 +116,8 @@ class Context:
     def _ask(self, label: str, agent: Any) -> Rows:
         key = repr(self.game), label
         if key not in self._asked:
-            self._asked[key] = _answers(tabulate(self.game), agent)
+            self._asked[key] = masses(tabulate(self.game), agent)
         return self._asked[key]
-
-
-def _answers(tables: Tables, agent: Any) -> Rows:
-    ask = getattr(agent, "masses", None) or getattr(agent, "probabilities", None)
-    if ask is None:
-        raise ConfigError(f"{agent.name} does not tell its probabilities: take the measure 'against'")
-    requests, rows = questions(tables), np.zeros(tables.legal.shape)
-    for first in range(0, len(requests), ASKED_AT_ONCE):
-        for i, row in enumerate(ask(requests[first : first + ASKED_AT_ONCE]), first):
-            rows[i, : len(row)] = row
-    return rows
 
 
 # ------------------------------------------------------------------------------------- measures
@@ -143,6 +134,14 @@ def _solvable(game: Game[Any]) -> None:
 def _nash_conv(context: Context) -> Figures:
     conv = nash_conv(context.game, context.rows())
     return {"nash_conv": conv, "exploitability": conv / len(context.game.players)}
+
+
+@evaluator("nash_conv_sampled", wants=_small)
+def _nash_conv_sampled(context: Context, *, samples: int = 32, convention: str = "renormalise") -> Figures:
+    """From `samples` replies at each information state, as `ludus exploit --samples` tells it."""
+    found = exploit(context.game, context.policy, samples=samples, convention=convention, seed=context.seed)
+    bounds = {"low": found.low, "high": found.high, "unusable": float(found.unusable.mean())}
+    return {"nash_conv_sampled": found.nash_conv} | {f"nash_conv_sampled_{k}": v for k, v in bounds.items()}
 
 
 @evaluator("nash_conv_average", wants=lambda game: remembered(tabulate(game)))
