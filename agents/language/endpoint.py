@@ -39,6 +39,8 @@ class Endpoint(Remote):
             default OPENAI_API_KEY. Endpoints of one's own mostly need none.
         interface: "chat", or "completion" of the messages set one under the other.
         seeded: send a seed drawn from the seat's own generator, for endpoints that heed one.
+        limit_field: what the token limit is called; by default "max_completion_tokens" in chats at OpenAI's own
+            endpoint, where models that reason take no other, and else "max_tokens", as everywhere.
         tokens: ask for token ids and log-probabilities, and record them where they come; vLLM's servers
             know how (start them with `--logprobs-mode processed_logprobs`), others may refuse.
         shared: name, style, memory, system, window, thoughts, answer, max_new_tokens, temperature, stop,
@@ -57,6 +59,7 @@ class Endpoint(Remote):
         key_variable: str = "",
         interface: str = "chat",
         seeded: bool = False,
+        limit_field: str = "",
         tokens: bool = False,
         **shared: Any,
     ) -> None:
@@ -68,6 +71,8 @@ class Endpoint(Remote):
         except openai.OpenAIError as fault:
             raise CrewError(f"{model}: {fault}") from fault
         self.interface, self.seeded, self.tokens = interface, seeded, tokens
+        newer = base_url is None and interface == "chat"
+        self.limit_field = limit_field or ("max_completion_tokens" if newer else "max_tokens")
         super().__init__(
             model, sdk=openai, http=http, path=PATHS[interface],
             keys=[key for key in (http.api_key,) if key != NO_KEY], address=str(http.base_url), **shared
@@ -75,7 +80,7 @@ class Endpoint(Remote):
 
     def _body(self, request: Request, messages: tuple[Message, ...]) -> dict[str, Any]:
         chat = self.interface == "chat"
-        body: dict[str, Any] = {"model": self.model, "max_tokens": self.max_new_tokens}
+        body: dict[str, Any] = {"model": self.model, self.limit_field: self.max_new_tokens}
         body |= {"messages": list(messages)} if chat else {"prompt": transcript(messages)}
         if self.temperature is not None:
             body["temperature"] = self.temperature

@@ -151,7 +151,7 @@ class Remote:
         try:
             return [(self._out.pop(future), future.result()) for future in ready]
         except EngineGone:
-            self._drop()
+            self._drop([*self._out])
             raise
 
     def act(self, requests: Sequence[Request]) -> list[Decision]:
@@ -162,19 +162,22 @@ class Remote:
         try:
             decisions = [future.result() for future in futures]
         except EngineGone:
-            self._drop()
+            self._drop([*self._out])
             raise
         for future in futures:
             self._out.pop(future, None)
         return decisions
 
-    def _drop(self) -> None:
-        for future in self._out:
+    def _drop(self, futures: Sequence[Future[Decision]]) -> None:
+        for future in futures:
             future.cancel()
-        self._out.clear()
+            self._out.pop(future, None)
 
     def close(self, keys: Sequence[str]) -> None:
+        """Forget finished episodes; what is still out for them comes back no more."""
         self._turns.close(keys)
+        gone = set(keys)
+        self._drop([future for future, request in self._out.items() if request.key in gone])
 
     def fingerprint(self) -> str:
         mark = (

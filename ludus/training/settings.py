@@ -317,8 +317,9 @@ class GameConfig:
     """Its registered name."""
     params: dict[str, Any] = field(default_factory=dict)
     """What it is made with."""
-    share: Annotated[float, Field(gt=0)] = 1.0
-    """Where several games are learned together: how many deals are its, beside the others' shares."""
+    share: Rate = 1.0
+    """Where several games are learned together: how many deals are its, beside the others' shares. A game with none is
+    taught and measured, and never played: so a specialist is measured on what it was not trained for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +372,10 @@ class RunConfig:
     """Several processes."""
     recipe: str = ""
     """module:function that is called with this configuration and returns the run, for what it cannot say."""
+
+    def __post_init__(self) -> None:
+        if not any(game.share for game in self.every_game):
+            raise ValueError("no game has a share of the deals")
 
     @property
     def every_game(self) -> tuple[GameConfig, ...]:

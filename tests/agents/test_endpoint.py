@@ -4,29 +4,20 @@ import time
 
 import numpy as np
 import pytest
-from fake_server import Server
 
-from ludus.core.agent import Failure, Request
-from ludus.core.errors import ConfigError, CrewError, EngineGone, UnknownName
-from ludus.core.game import Choice, Forfeit, Text, View
+from ludus.core.agent import Failure
+from ludus.core.errors import CrewError, EngineGone, UnknownName
+from ludus.core.game import Forfeit, Text, View
 from ludus.core.match import Illegal, Match
 from ludus.core.play import play
 
 pytest.importorskip("openai")
 
+from at_a_server import ask, seated
+from fake_server import Server
+
 from ludus.agents.language.client import Limits
 from ludus.agents.language.endpoint import Endpoint
-
-
-def seated(server, **settings):
-    return Endpoint("a-model", base_url=server.url, **{"wait": 0.01, "timeout": 5.0, **settings})
-
-
-def ask(options=None, past=(), key="e", complaint=""):
-    options = options or Choice(("pass", "bet"), np.array([True, True]))
-    rng = np.random.default_rng(0)
-    return Request(key, "kuhn_poker", "player_0", View("Your card is K."), options, past, rng, "The rules.",
-                   complaint=complaint)  # fmt: skip
 
 
 def test_a_reply_is_read_and_its_cost_counted():
@@ -291,78 +282,6 @@ def test_tokens_that_do_not_fit_are_nonsense(more):
         assert "the server answered" in agent.act([ask()])[0].move.reason
 
 
-# ------------------------------------------------------------------------------------------ keys
-KEY = "zq-4711-do-not-tell"
-
-
-def echoing(status):
-    """An answer that quotes the key that it was sent."""
-
-    def answer(body, headers):
-        said = f"no: {headers['Authorization']} ({KEY})"
-        return (
-            (status, {}, {"error": {"message": said}})
-            if status != 200
-            else f"[bet] {headers['Authorization']}"
-        )
-
-    return answer
-
-
-@pytest.mark.parametrize("status", [200, 400, 401, 500])
-def test_a_key_reaches_no_episode_and_no_log(status, caplog, capfd):
-    caplog.set_level("WARNING")
-    with Server(echoing(status)) as server, seated(server, api_key=KEY, attempts=2) as agent:
-        (episode,) = play(Match("kuhn_poker", {"player_0": agent, "player_1": "first_legal"}))
-        assert server.headers[0]["authorization"] == f"Bearer {KEY}"
-        assert KEY not in episode.to_json()
-        assert (episode.end == "error") == (status != 200)
-        assert "[redacted]" in episode.to_json()
-        assert KEY not in caplog.text + "".join(capfd.readouterr())
-
-
-def test_a_key_in_the_address_or_in_further_fields_stays_there_too():
-    with Server(
-        lambda body, headers: (400, {}, {"error": {"message": f"{KEY} {body['extra_key']} Bearer abc-1"}})
-    ) as server:
-        url = server.url.replace("http://", f"http://me:{KEY}@")
-        with Endpoint("m", base_url=url, extra={"extra_key": "hush-hush"}) as agent:
-            reason = agent.act([ask()])[0].move.reason
-            assert "[redacted]" in reason
-            assert not any(secret in reason for secret in (KEY, "hush-hush", "abc-1"))
-            assert KEY not in agent.address
-
-
-def test_a_fingerprint_does_not_depend_on_keys():
-    def printed(url="http://h/v1", **settings):
-        with Endpoint("m", base_url=url, **settings) as agent:
-            return agent.fingerprint()
-
-    same = printed(api_key="key-number-one", extra={"secret": "secret-one"})
-    assert same == printed(api_key="key-number-two", extra={"secret": "secret-two"})
-    assert same == printed("http://me:three@h/v1?key=four", extra={"secret": "secret-three"})
-    assert same != printed("http://other/v1", extra={"secret": "secret-one"})
-
-
-def test_replies_are_not_mangled_for_placeholders():
-    with Server("[bet] x, for EMPTY, me and 12") as server:
-        url = server.url.replace("http://", "http://me:bet@") + "?version=12"
-        with Endpoint("m", base_url=server.url, api_key="EMPTY", extra={"stop_token": "x"}) as agent:
-            assert agent.act([ask()])[0].raw == "[bet] x, for EMPTY, me and 12"
-        with Endpoint("m", base_url=url) as agent:
-            assert agent.client._secrets == ()
-
-
-def test_a_key_comes_from_the_environment(monkeypatch):
-    with Server("[bet]") as server:
-        with pytest.raises(ConfigError, match="holds no MY_KEY"):
-            seated(server, key_variable="MY_KEY")
-        monkeypatch.setenv("MY_KEY", KEY)
-        with seated(server, key_variable="MY_KEY") as agent:
-            agent.act([ask()])
-        assert server.headers[0]["authorization"] == f"Bearer {KEY}"
-
-
 # ---------------------------------------------------------------------------------- a dead server
 def test_a_server_that_is_gone_ends_the_play_and_a_slow_one_does_not():
     with Server("x") as server:
@@ -415,11 +334,23 @@ def test_boxes_are_read_and_thoughts_kept_or_not(thoughts, kept):
         assert server.seen[1][1]["messages"][1]["content"] == rf"{kept}so \boxed{{Bet}}"
 
 
-def test_a_key_on_the_command_line_is_not_repeated():
-    from ludus.commands.seating import agent_by
-    from ludus.core.registry import make
+def test_requests_of_finished_episodes_come_back_no_more():
+    with Server(lambda body, headers: (200, {}, "[bet]")) as server, seated(server, concurrency=1) as agent:
+        agent.submit([ask(key="gone"), ask(key="here")])
+        agent.close(["gone"])
+        answered = []
+        while not answered:
+            answered += agent.poll()
+        assert [request.key for request, _ in answered] == ["here"]
+        assert agent.poll() == []
 
-    for wrong in ("timeout=soon", "oops"):
-        with pytest.raises(ConfigError, match="redacted") as caught:
-            agent_by(f"openai(model=m, base_url=http://h/v1, api_key={KEY}, {wrong})", make("kuhn_poker"))
-        assert KEY not in str(caught.value)
+
+def test_the_limit_is_called_what_the_endpoint_calls_it():
+    def sent(**settings):
+        agent = Endpoint("m", api_key="none", **settings)
+        return agent._body(ask(), ({"role": "user", "content": "?"},))
+
+    assert sent()["max_completion_tokens"] == 1024
+    assert sent(interface="completion")["max_tokens"] == 1024
+    assert sent(base_url="http://h/v1")["max_tokens"] == 1024
+    assert sent(base_url="http://h/v1", limit_field="n_predict")["n_predict"] == 1024

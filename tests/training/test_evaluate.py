@@ -105,7 +105,11 @@ def test_every_figure_is_what_it_says(run):
     assert last["eval/loss_rate/main"] == pytest.approx(against(KUHN, policy, solve(KUHN)).lose)
     counted = exploit(KUHN, Tabular(policy, "main"), samples=16)
     assert last["eval/nash_conv_sampled/main"] == pytest.approx(counted.nash_conv, abs=0.3)
-    assert last["eval/nash_conv_sampled_low/main"] < nash_conv(KUHN, policy) < last["eval/nash_conv_sampled_high/main"]
+    assert (
+        last["eval/nash_conv_sampled_low/main"]
+        < nash_conv(KUHN, policy)
+        < last["eval/nash_conv_sampled_high/main"]
+    )
     assert last["eval/nash_conv_sampled_unusable/main"] == 0
     alone = encounter(KUHN, dict.fromkeys(KUHN.players, policy))["player_0"]
     assert last["eval/first_seat_wins_exact/main"] == pytest.approx(alone.win)

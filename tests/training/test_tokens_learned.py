@@ -13,10 +13,7 @@ from ludus.agents.network import fresh
 from ludus.core.errors import ConfigError
 from ludus.core.ledger import Ledger
 from ludus.training.batch import micro_batches, rescored
-from ludus.training.checks import check_learner
-from ludus.training.configuration import parse, tables
 from ludus.training.learner import Learner
-from ludus.training.recipes import PRESETS
 from ludus.training.settings import LearnerConfig, Named, Objective, Optimiser
 
 TOKENS = Objective(Named("plain"), entropy_over="tokens")
@@ -386,31 +383,6 @@ def test_rates_rise_and_fall():
 def test_shaping_by_the_reference_needs_one():
     with pytest.raises(ConfigError, match="reference"):
         learner(shaping=(Named("kl", {"coefficient": 0.1}),))
-
-
-# ------------------------------------------------------------------------------------ presets
-OF_TOKENS = sorted({*PRESETS} - {"ppo", "magnet", "magnet_lm", "sft"})  # those are for legal moves, or files
-
-
-@pytest.mark.parametrize("name", OF_TOKENS)
-def test_every_preset_learns(name):
-    table: dict[str, object] = {"policy": "main", "preset": name}
-    if PRESETS[name]["objective"].get("aggregation", {}) == {"name": "constant"}:
-        table["objective"] = {"aggregation": {"length": 64}}
-    run = parse(
-        {
-            "game": {"name": "kuhn_poker"}, "policies": {"main": "network"}, "lineup": {"player": "main"},
-            "phases": [{"steps": 1}], "learners": [table],
-        }
-    )  # fmt: skip
-    (config,) = run.learners
-    check_learner(config, arrays=False)
-    assert parse(tables(run)) == run
-    fast = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, rate=0.05))
-    one = learner(config=fast)
-    log = one.learn(one.prepare(talk(one.policy, groups=6)), step=1)
-    assert np.isfinite(list(log.values())).all()
-    assert log["losses/gradient_norm"] > 0
 
 
 # ---------------------------------------------------------------------------- a language model
