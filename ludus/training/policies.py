@@ -38,6 +38,18 @@ def make_policy(
     return policy
 
 
+def prepare_policy(
+    kind: str, games: Sequence[Game[Any]], *, seed: int, folder: Path, **settings: Any
+) -> None:
+    """Let one of several processes put into the folder what all of them then make the policy from.
+
+    Makers whose attribute `prepare` is a function of the same settings are asked; others have nothing to prepare.
+    """
+    prepare = getattr(POLICIES.maker(kind), "prepare", None)
+    if prepare is not None:
+        prepare(games, seed=seed, folder=folder, **settings)
+
+
 def _network(
     games: Sequence[Game[Any]], *, name: str, seed: int, folder: Path, path: str = "", **settings: Any
 ) -> Policy:
@@ -68,25 +80,43 @@ def _tiny_language(
     lessons: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Policy:
-    """`model` goes to `make_tiny`, `lessons` to `teach`, the rest to `LanguageModel`.
+    """`model` goes to `make_tiny`, `lessons` to `teach`, the rest to `LanguageModel`."""
+    from ludus.agents.language.local import LanguageModel
+
+    _taught(games, seed=seed, folder=folder, model=model, lessons=lessons)
+    return LanguageModel(folder, name=name, **settings)
+
+
+def _taught(
+    games: Sequence[Game[Any]],
+    *,
+    seed: int,
+    folder: Path,
+    model: dict[str, Any] | None = None,
+    lessons: dict[str, Any] | None = None,
+    **_: Any,
+) -> None:
+    """Make and teach a tiny model, unless that was done.
 
     A vocabulary is trained on what is said in the games, in the style of the lessons; the scratch is one token.
     """
-    from ludus.agents.language.local import LanguageModel
     from ludus.agents.language.models.tiny import make_tiny
     from ludus.agents.language.teach import teach, texts
 
-    if not folder.is_dir():
-        aside = folder.with_name(f".{folder.name}.aside")
-        size, taught = dict(model or {}), dict(lessons or {})
-        if size.get("vocabulary") and "corpus" not in size:
-            prompts = {name: taught[name] for name in PROMPTS if name in taught}
-            size["corpus"] = texts(games, episodes=CORPUS, seed=seed, **prompts)
-            size.setdefault("words", [taught["scratch"]] if taught.get("scratch") else [])
-        make_tiny(aside, seed=seed, **size)
-        teach(aside, games, seed=seed, **taught)
-        aside.replace(folder)
-    return LanguageModel(folder, name=name, **settings)
+    if folder.is_dir():
+        return
+    aside = folder.with_name(f".{folder.name}.aside")
+    size, taught = dict(model or {}), dict(lessons or {})
+    if size.get("vocabulary") and "corpus" not in size:
+        prompts = {name: taught[name] for name in PROMPTS if name in taught}
+        size["corpus"] = texts(games, episodes=CORPUS, seed=seed, **prompts)
+        size.setdefault("words", [taught["scratch"]] if taught.get("scratch") else [])
+    make_tiny(aside, seed=seed, **size)
+    teach(aside, games, seed=seed, **taught)
+    aside.replace(folder)
+
+
+_tiny_language.prepare = _taught  # type: ignore[attr-defined]
 
 
 POLICIES.add("network", _network)

