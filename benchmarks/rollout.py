@@ -54,12 +54,12 @@ class Recorder:
         self.engine.submit(jobs)
 
 
-def model_for(game: str, folder: Path, steps: int) -> Path:
+def model_for(game: str, folder: Path, steps: int, memory: str = "auto") -> Path:
     """A taught model, made once."""
     if not (folder / "ludus.json").is_file():
         corpus = texts([game], episodes=50)
         make_tiny(folder, seed=0, **MODEL, corpus=corpus)
-        teach(folder, [game], steps=steps, show=True, **SCRATCH)
+        teach(folder, [game], steps=steps, show=True, memory=memory, **SCRATCH)
     return folder
 
 
@@ -97,10 +97,7 @@ def alone(engine: Engine, jobs: Sequence[Job], seats: int) -> tuple[int, float]:
 
 def emptied(agent: LanguageModel) -> None:
     """Forget every prefix."""
-    engine = agent.desk.engine
-    agent.desk.versions.clear()
-    if hasattr(engine, "forget"):
-        engine.forget()
+    agent.desk.engine.forget()
 
 
 def compare(game: str, path: Path, options: argparse.Namespace) -> dict[str, float]:
@@ -134,7 +131,7 @@ def compare(game: str, path: Path, options: argparse.Namespace) -> dict[str, flo
 
 def turns(game: str, path: Path, options: argparse.Namespace) -> dict[str, float]:
     """Prompt tokens that a conversation's cache saves, beside the arithmetic of equally long turns."""
-    agent = LanguageModel(path, memory="conversation", rows_at_once=options.seats)
+    agent = LanguageModel(path, rows_at_once=options.seats)
     episodes = list(play(matches(game, agent, options.count, 0), at_once=options.seats))
     counts = np.array([len(e.of(seat)) for e in episodes for seat in e.returns])
     engine = agent.desk.engine
@@ -168,7 +165,9 @@ def main() -> None:
     found = {}
     with tempfile.TemporaryDirectory() as aside:
         for game in options.games:
-            path = model_for(game, (options.models or Path(aside)) / game, options.lessons)
+            folder = (options.models or Path(aside)) / (f"{game}_turns" if options.turns else game)
+            memory = "conversation" if options.turns else "auto"
+            path = model_for(game, folder, options.lessons, memory)
             found[game] = (turns if options.turns else compare)(game, path, options)
             print(
                 game, *(f"{name} {value:,.3f}" for name, value in found[game].items()), sep="  ", flush=True

@@ -231,7 +231,7 @@ class VLLMEngine:
         held = {name: w if alone else w.cpu() for name, w in sampled_with(weights).items()}
         with self._guarded():
             self._engine.collective_rpc("ludus_refresh", kwargs={"weights": held})
-            self._engine.reset_prefix_cache()
+            self.forget()
 
     def _adapt(self, weights: Mapping[str, Any], version: int, name: str) -> None:
         if self.lora is None:
@@ -252,6 +252,10 @@ class VLLMEngine:
         before = self._requests.get(name)
         self._requests[name] = request
         self._remove(before)
+
+    def forget(self) -> None:
+        """Forget every prefix that was read."""
+        self._engine.reset_prefix_cache()
 
     def drop(self, adapter: str) -> None:
         """Have vLLM forget an adapter; see `Engine`."""
