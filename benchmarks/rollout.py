@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from ludus import Match, make, play
+from ludus.agents.language.desk import Desk
 from ludus.agents.language.engines.continuous import TransformersEngine
 from ludus.agents.language.engines.engine import Engine, Job
 from ludus.agents.language.local import LanguageModel
@@ -107,9 +108,10 @@ def compare(game: str, path: Path, options: argparse.Namespace) -> dict[str, flo
     playing, raw, lengths = [], [], []
     for number in range(options.rounds + 1):
         recorder = Recorder(engine)
-        agent.desk.engine = recorder  # type: ignore[assignment]
-        self_play(game, agent, options.count, options.seats, number * options.count)  # not timed
-        agent.desk.engine = engine
+        scribe = copy.copy(agent)
+        scribe.forget()  # what it keeps of prompts and replies is its own
+        scribe.desk = Desk(recorder)
+        self_play(game, scribe, options.count, options.seats, number * options.count)  # not timed
         emptied(agent)
         tokens, taken = self_play(game, agent, options.count, options.seats, number * options.count)
         emptied(agent)

@@ -71,6 +71,9 @@ class Desk:
             self.engine.close([job.session for _, job in mine])
         for place, _ in mine:
             del self._out[place]
+        left = [one for one in self._ready.pop(id(agent), []) if one[0].key not in keys]
+        if left:
+            self._ready[id(agent)] = left
 
 
 def make_engine(spec: str | Mapping[str, Any] | Engine, model: CausalModel, at_once: int) -> Engine:

@@ -147,6 +147,11 @@ class LanguageModel:
                 engine.update(self.state(), self.version, adapter)
             self.desk.versions[adapter] = self.version
 
+    def forget_prefixes(self) -> None:
+        """Let the engine of this process read every prompt anew: from a warm cache, sums round otherwise."""
+        if isinstance(self.desk.engine, TransformersEngine):
+            self.desk.engine.forget(self.model.adapter)
+
     def prompt(self, request: Request) -> Ids:
         """The token ids that the model is fed for a request.
 
@@ -188,9 +193,9 @@ class LanguageModel:
     def replies(self, request: Request) -> tuple[Ids, ...] | None:
         """The token ids of every legal reply, end token included, in order.
 
-        None where they are open: free text, and moves that scratch may stand before.
+        None where they are open: free text, and moves that scratch may stand before, or that stop strings end.
         """
-        if not isinstance(request.options, Choice) or self.prompter.scratch_most:
+        if not isinstance(request.options, Choice) or self.prompter.scratch_most or self.manner.stops:
             return None
         options = request.options
         return self._kept(
@@ -218,7 +223,7 @@ class LanguageModel:
     def _decide(self, request: Request, job: Job, reply: Sampled) -> Decision:
         if job.goes_on:
             self._turns.keep(request, self._fed.pop(job.session), reply)
-        raw = self._kept(("raw", reply.ids), lambda: self.model.decode(reply.ids))
+        raw = self.model.decode(reply.ids)
         note, read = self.prompter.read(raw, request.options)
         tokens = Tokens(
             prompt=np.array(job.ids, np.int64),
@@ -263,6 +268,7 @@ class LanguageModel:
 
         Raises:
             TypeError: the replies are open.
+            ConfigError: stop strings end them, in as many ways as there are tokens that hold one.
         """
         out: list[NDArray[np.float64]] = []
         with torch.no_grad():
@@ -271,6 +277,7 @@ class LanguageModel:
         return out
 
     def _masses(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:
+        self._check_spelt()
         asked = [(self.prompt(request), self._ways(request)) for request in requests]
         pairs = [(prompt, reply) for prompt, moves in asked for ways in moves for reply in ways]
         found, place = continued(self.model, pairs)
@@ -302,7 +309,9 @@ class LanguageModel:
         ways = [self.model.encode_reply(plain)]
         while scratch and len(ways[-1]) < longest:
             ways.append(self.model.encode_reply(scratch * len(ways) + plain))
-        return tuple(way for way in ways if len(way) <= longest) or (ways[0],)
+        return tuple(
+            self.model.whichever(w) for w in (*(way for way in ways if len(way) <= longest),) or ways[:1]
+        )
 
     def probabilities(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:
         """The mixing over moves: the masses of legal replies, brought to sum one.
@@ -330,6 +339,14 @@ class LanguageModel:
             raise ConfigError(
                 f"{self.name}: the weights were saved in {kind}, in which steps of a learning rate of 1e-6 are lost: "
                 f"dtype = 'float32' with autocast = 'bfloat16', or lora, or dtype = {kind!r} to have it so all the same"
+            )
+
+    def _check_spelt(self) -> None:
+        """Refuse to add up the ways in which a stop string may be reached."""
+        if self.manner.stops:
+            raise ConfigError(
+                f"{self.name} ends replies at {list(self.manner.stops)}, in more ways than can be added up: count its "
+                "replies (nash_conv_sampled, or ludus exploit --samples), or let an end token end them"
             )
 
     def _check_scored(self) -> None:

@@ -66,10 +66,15 @@ class Manner:
         """What writes its prompts and reads its replies."""
         return Prompter(**{name: getattr(self, name) for name in _OF_PROMPTS})
 
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The strings that end replies, its own or those of its style."""
+        return tuple(self.stop) or self.prompter().stops
+
     def sampling(self, seat: Seat) -> Sampling:
         """How it samples at a seat."""
         settings = {name: getattr(self, name) for name in _OF_SAMPLING}
-        settings["stop"] = tuple(self.stop) or self.prompter().stops
+        settings["stop"] = self.stops
         here = {**self.seats.get(role_of(seat), {}), **self.seats.get(seat, {})} if seat else {}
         return Sampling(**{**settings, **here})
 

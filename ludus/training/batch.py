@@ -153,7 +153,8 @@ def gather(ledger: Ledger, credit: Credit, chosen: NDArray[np.bool_]) -> Batch:
         row = rows[np.argmax(lacking[rows])]
         raise ValueError(
             f"decision {row} of {ledger.policies[ledger.policy[row]]} at {ledger.seats[ledger.seat[row]]} "
-            "has no advantage: its policy estimates no values; choose an estimator that needs none"
+            "has no advantage: its policy estimates no values; choose an estimator that needs none, or for language "
+            "models with a value head token_gae"
         )
     taken = ledger.take(rows)
     by_token, for_token = credit.token_advantages, credit.token_targets

@@ -67,6 +67,11 @@ def check_learner(learner: LearnerConfig, *, arrays: bool) -> None:
             f"learner {name_of(learner)}: the correction {names} compares old log-probabilities with those "
             "of the rollout, and old = 'rollout' makes them the same: old = 'recompute', or no correction"
         )
+    if learner.estimator.name == "remax" and learner.selector.keep.name != "but_sample":
+        raise ConfigError(
+            f"learner {name_of(learner)}: remax compares with greedy replies, which are not to be learned from: "
+            'selector.keep = { name = "but_sample", sample = 0 }'
+        )
     if arrays and learner.estimator.name != "gae":
         raise ConfigError(
             f"learner {name_of(learner)}: {learner.estimator.name} compares whole episodes, and arrays are cut "

@@ -41,6 +41,7 @@ class Tally:
 
     Attributes:
         episodes, decisions, forfeits, dropped: how many.
+        broken: episodes in which machinery failed; they count nowhere else.
         unusable: decisions whose reply could not be used.
         replies, tokens, truncated: replies of language models, their tokens, and those cut at the limit.
         first: the first player's seat.
@@ -52,6 +53,7 @@ class Tally:
     decisions: int = 0
     forfeits: int = 0
     dropped: int = 0
+    broken: int = 0
     unusable: int = 0
     replies: int = 0
     tokens: int = 0
@@ -72,6 +74,8 @@ class Tally:
         log |= self.means() | {"charts/episodes": float(self.episodes)}
         if self.dropped:
             log["charts/groups_dropped"] = float(self.dropped)
+        if self.broken:
+            log["charts/broken"] = float(self.broken)
         if len(self.games) > 1:
             for name, part in self.games.items():
                 log |= {f"{key}/{name}": number for key, number in part.means().items()}

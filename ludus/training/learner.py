@@ -23,6 +23,7 @@ from ludus.training.estimators.credit import ESTIMATORS, Credit
 from ludus.training.estimators.groups import success
 from ludus.training.estimators.shaping import rewards_by_column, shape
 from ludus.training.objectives.control import Controls
+from ludus.training.objectives.corrections import mismatch
 from ludus.training.objectives.objective import check_goal, objective, reads_choices
 from ludus.training.objectives.terms import MODIFIERS, POLICY_LOSSES, called, mark
 from ludus.training.select import select
@@ -200,11 +201,14 @@ class Learner:
         """
         rate = self._rate(step)
         sums: dict[str, float] = {}
+        apart: dict[str, float] = {}
         count = 0
         with nullcontext() if self.shards is None else self.shards.apart():
             for _ in range(self.config.epochs):
                 for rows in minibatches(batch.ledger.sequence, self.config.minibatches, self.rng):
-                    log = self._update(batch, rows, last_good)
+                    gaps: list[Tensor] | None = [] if self._as_sampled and not count else None
+                    log = self._update(batch, rows, last_good, gaps)
+                    apart = apart or self._mismatch(gaps)
                     self.controls.updated(log)
                     for name, number in log.items():
                         sums[name] = sums.get(name, 0.0) + number
@@ -214,15 +218,24 @@ class Learner:
         if self.config.reference == "magnet" and self.reference is not None:
             _follow(self.reference, self.policy, self.config.magnet_rate)
         log = {name: total / count for name, total in sums.items()}
-        log |= {**batch.numbers, **self.controls.numbers()}
+        log |= {**batch.numbers, **apart, **self.controls.numbers()}
         self.controls.learned(log, len(batch))
         log["charts/learning_rate"] = rate
         log["charts/decisions"] = float(len(batch))
         log["charts/version"] = float(self.policy.version)
         return log | _explained(batch)
 
-    def _update(self, batch: Batch, rows: NDArray[np.int64], last_good: str) -> dict[str, float]:
-        """One step of the optimiser on some rows, in micro-batches that add up."""
+    def _mismatch(self, gaps: list[Tensor] | None) -> dict[str, float]:
+        """How far engine and policy are apart on the first minibatch, whose old log-probabilities nobody worked out."""
+        if gaps is None:
+            return {}
+        every = torch.cat([gap for part in self.world.gathered([g.cpu() for g in gaps]) for gap in part])
+        return mismatch(every, torch.ones_like(every))
+
+    def _update(
+        self, batch: Batch, rows: NDArray[np.int64], last_good: str, gaps: list[Tensor] | None = None
+    ) -> dict[str, float]:
+        """One step of the optimiser on some rows, in micro-batches that add up; `gaps` takes what the engine said amiss."""
         config = self.config
         advantages = batch.whitened(rows) if config.normalise == "minibatch" else batch.advantages
         marks, totals, goal = self._marks(batch, rows, advantages), batch.totals(rows), self.controls.goal
@@ -230,7 +243,10 @@ class Learner:
         log: dict[str, float] = {}
         for some, counted in self._shares(batch, rows):
             scores = self.policy.score(batch.ledger.rows(some))
-            loss, numbers = objective(goal, scores, batch.part(some, advantages, scores, marks), totals)
+            part = batch.part(some, advantages, scores, marks)
+            loss, numbers = objective(goal, scores, part, totals)
+            if gaps is not None and counted:
+                gaps.append((scores.logprobs.detach() - part.rollout)[scores.mask & part.mask])
             (loss * counted).backward()
             for name, number in numbers.items():
                 log[name] = log.get(name, 0.0) + number * counted

@@ -141,6 +141,11 @@ def check(config: RunConfig, table: Table) -> None:
         raise ConfigError(
             "collect.apart = true is for one process: several wait for each other in one order, apart = false"
         )
+    for name, policy in table.cast.policies.items():
+        if collect.apart and getattr(getattr(policy, "model", None), "value_head", None) is not None:
+            raise ConfigError(
+                f"{name} has a value head, which games that are cut ask while it learns: apart = false"
+            )
     for phase in config.phases:
         active = [one for one in config.learners if not phase.learners or name_of(one) in phase.learners]
         ages = Counter(one.policy for one in active)

@@ -51,7 +51,7 @@ DAPO: Table = {
     "optimiser": _LM,
     "selector": {"keep": {"name": "varied"}},
 }
-"""Yu et al. 2025, arXiv:2503.14476, without its second drawing of unanimous groups."""
+"""Yu et al. 2025, arXiv:2503.14476. Wants groups, and collect.refill for others in the place of unanimous ones."""
 
 SPIRAL: Table = {
     "estimator": {"name": "role_baseline", "decay": 0.95},

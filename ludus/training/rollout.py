@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from ludus.arenas.leaderboard import UNUSABLE
 from ludus.core.agent import Agent
 from ludus.core.episode import Episode
-from ludus.core.errors import ConfigError
+from ludus.core.errors import ConfigError, TrainingError
 from ludus.core.game import Game, Seat
 from ludus.core.ledger import Ledger
 from ludus.core.match import Illegal, Match
@@ -46,10 +46,16 @@ class Table:
     def rollout(self, lineup: Mapping[Seat, str], *, step: int) -> tuple[Ledger, Tally, list[Episode]]:
         """The decisions of one step, what they came to, and the episodes they are from.
 
-        With `refill`, groups whose episodes all came to the same for everybody make place for others.
+        With `refill`, groups whose episodes all came to the same for everybody make place for others; with
+        `decisions`, more deals are played until there are so many.
+
+        Raises:
+            TrainingError: machinery broke in every one of them.
         """
-        played = self.episodes(lineup, step=step)
-        tally = tallied(played)
+        played = self._enough(lineup, step)
+        if all(episode.end == "error" for episode in played):
+            raise TrainingError(f"step {step}: all {len(played)} games broke; the first: {played[0].fault}")
+        tally = tallied(played, greedy=self.config.greedy)
         if self.config.refill:
             played, dropped = self._refilled(lineup, step, played)
             tally.dropped = dropped
@@ -70,13 +76,24 @@ class Table:
             deals: how many; by default as many as the step has.
         """
         count = deals or -(-self.config.games // self.config.samples)
-        matches: Iterable[Match] = self._matches(lineup, step, range(first, first + count))
-        if self.world.size > 1:
-            matches = self.world.share(list(matches))
+        matches = self.world.share(list(self._matches(lineup, step, range(first, first + count))))
+        for agent in {id(a): a for match in matches for a in match.lineup.values()}.values():
+            if hasattr(agent, "forget_prefixes"):  # or a run that is resumed would begin otherwise
+                agent.forget_prefixes()
         mine = list(play(matches, at_once=self.config.at_once))
         every = [mine] if self.world.size == 1 else self.world.gathered([_told(e) for e in mine])
         finished = [episode for part in every for episode in part]
         return sorted(finished, key=lambda e: (e.match.group, e.match.sample))
+
+    def _enough(self, lineup: Mapping[Seat, str], step: int) -> list[Episode]:
+        """The deals of a step; more of them, as many at a time as seem to be missing, where decisions are wanted."""
+        played = self.episodes(lineup, step=step)
+        dealt = -(-self.config.games // self.config.samples)
+        while played and (have := _decided(played)) and (missing := self.config.decisions - have) > 0:
+            more = -(-missing * dealt // have)
+            played += self.episodes(lineup, step=step, first=dealt, deals=more)
+            dealt += more
+        return played
 
     def _refilled(
         self, lineup: Mapping[Seat, str], step: int, played: list[Episode]
@@ -156,11 +173,17 @@ def _varied(played: Sequence[Episode]) -> list[Episode]:
     ]
 
 
-def tallied(played: Sequence[Episode]) -> Tally:
-    """What episodes came to, by agent and seat, in all and of each game."""
+def _decided(played: Sequence[Episode]) -> int:
+    return sum(len(episode.steps) for episode in played if episode.end != "error")
+
+
+def tallied(played: Sequence[Episode], *, greedy: bool = False) -> Tally:
+    """What episodes came to, by agent and seat, in all and of each game; greedy ones are baselines, and no results."""
     tally = Tally()
     for episode in played:
-        if episode.end != "error":
+        if episode.end == "error":
+            tally.broken += 1
+        elif not (greedy and episode.match.sample == 0):
             for part in (tally, tally.games.setdefault(episode.game, Tally())):
                 _book(part, episode)
     return tally

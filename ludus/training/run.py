@@ -187,7 +187,7 @@ class Run:
             if self.world.first:
                 policy.save(self.folder / "policies" / f"{name}@init")
         if self.config.evaluate.every:
-            metrics.write(0, self.evaluation.measure(0))
+            metrics.write(0, self._measured(0))
         if self.collector is not None:
             self._keep_first(self._beside(0))
 
@@ -202,6 +202,8 @@ class Run:
         active = [self.learners[name] for name in phase.learners or self.learners]
         batches = [(learner, learner.prepare(ledger)) for learner in active]
         if all(batch is None for _, batch in batches):
+            line["charts/skipped"] = 1.0  # all groups unanimous, all replies cut: the next step has others
+        if not {learner.policy.name for learner in active} & set(ledger.policies):
             raise TrainingError(
                 f"step {step}: nobody had anything to learn from; the lineup seats {list(ledger.policies)}, "
                 f"and the learners learn {[learner.policy.name for learner in active]}"
@@ -217,8 +219,12 @@ class Run:
         self.done = step
         every = self.config.evaluate.every
         if every and (step % every == 0 or step == self.config.steps):
-            line |= self.evaluation.measure(step)
+            line |= self._measured(step)
         return line
+
+    def _measured(self, step: int) -> dict[str, float]:
+        """What the first process measures, while others wait."""
+        return self.evaluation.measure(step) if self.world.first else {}
 
     def _phase(self, step: int) -> tuple[Phase, bool]:
         """The phase of a step, and whether the step is its first."""

@@ -192,6 +192,8 @@ class Collect:
     """Arrays: decisions of each row in a step."""
     games: Number = 256
     """Play: episodes in a step."""
+    decisions: Count = 0
+    """Play: so many decisions at least, for which more deals are played than `games` where those hold fewer."""
     samples: Number = 1
     """Play: episodes that share a seed, and so the deal; the group of group estimators."""
     greedy: bool = False

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ludus.agents.language.engines.engine import Ids, Job, Sampled, Sampling, awaited
 from ludus.agents.language.engines.lanes import Lanes, Shelf
-from ludus.core.errors import ConfigError, UnknownName
+from ludus.core.errors import ConfigError, EngineGone, UnknownName
 
 if TYPE_CHECKING:
     from ludus.agents.language.models.causal import CausalModel
@@ -110,11 +110,21 @@ class TransformersEngine:
             self._batches[job.adapter].waiting.append(_Reply(job, limit))
 
     def poll(self) -> list[tuple[Job, Sampled]]:
-        """Sample until some replies have ended, and hand them out; nothing if there is nothing to do."""
+        """Sample until some replies have ended, and hand them out; nothing if there is nothing to do.
+
+        Raises:
+            EngineGone: there was no memory for it, or torch failed.
+        """
         ready, self._ready = self._ready, []
-        with torch.inference_mode():
-            for batch in self._batches.values():
-                ready += batch.run()
+        try:
+            with torch.inference_mode():
+                for batch in self._batches.values():
+                    ready += batch.run()
+        except (RuntimeError, MemoryError) as fault:
+            raise EngineGone(
+                f"sampling from {self.model.path} failed with {type(fault).__name__}: {fault}. With less at a time "
+                "(rows_at_once, engine.lane_bytes) it may have room; resume the run then"
+            ) from fault
         return ready
 
     def sample(self, jobs: Sequence[Job]) -> list[Sampled]:

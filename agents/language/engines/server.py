@@ -264,11 +264,8 @@ class ServerEngine:
         finish = part(choice, "finish_reason", str)
         if not ids or finish not in ("stop", "length"):
             raise Nonsense(f"the server answered {len(ids)} tokens, ended by {finish!r}")
-        details = (answer.get("usage") or {}).get("prompt_tokens_details") or {}
-        saved = details.get("cached_tokens") or 0 if isinstance(details, dict) else 0
-        return _Drawn(
-            ids, logprobs, finish == "stop", *counted(answer, "prompt_tokens", "completion_tokens"), saved
-        )
+        cost = counted(answer, "prompt_tokens", "completion_tokens")
+        return _Drawn(ids, logprobs, finish == "stop", *cost, _cached(answer))
 
     # -------------------------------------------------------------------------------- weights
     def update(self, weights: Mapping[str, Any], version: int, adapter: str = "") -> None:
@@ -340,6 +337,14 @@ class ServerEngine:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _cached(answer: dict[str, Any]) -> int:
+    """Tokens of the prompt that the server says it did not read; 0 where it says nothing of the kind."""
+    held: Any = answer
+    for name in ("usage", "prompt_tokens_details", "cached_tokens"):
+        held = held.get(name) if isinstance(held, dict) else None
+    return held if isinstance(held, int) else 0
 
 
 def _drawing(job: Job) -> dict[str, Any]:

@@ -62,6 +62,8 @@ class CausalModel:
     Attributes:
         dtype: as it was given.
         chat: writes messages as tokens.
+        stops: tokens that end a reply.
+        any_end: stands in what is scored for whichever of them comes; the size of the vocabulary if there are several.
         adapter: the name of the adapter that learns and is scored; "" for the model's own weights.
         value_head: says what a seat will earn, from hidden states; None without one.
 
@@ -103,6 +105,9 @@ class CausalModel:
         self.end = self.chat.end
         eos = listed(self.model.generation_config.eos_token_id)
         self.stops = {self.end, self.tokenizer.eos_token_id, *eos}
+        self.any_end = (
+            self.end if len(self.stops) == 1 else int(self.model.config.get_text_config().vocab_size)
+        )
         self._prepare(checkpoint=checkpoint)
         self._adapters: Adapters | None = None
         self.adapter = ""
@@ -358,6 +363,10 @@ class CausalModel:
     def encode(self, messages: Sequence[dict[Any, str]]) -> Ids:
         """Token ids of a chat that waits for the model's reply."""
         return self.chat.encode(messages)
+
+    def whichever(self, reply: Ids) -> Ids:
+        """A reply as a choice, whichever token ends it."""
+        return (*reply[:-1], self.any_end)
 
     def encode_reply(self, text: str) -> Ids:
         """Token ids of a reply with its end token."""

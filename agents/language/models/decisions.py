@@ -39,13 +39,14 @@ def scored(model: CausalModel, rows: Rows) -> Scores:
     own = [tuple(ids[mask].tolist()) for ids, mask in zip(rows.ids, rows.mask, strict=True)]
     replies = rows.replies if rows.replies is not None else (None,) * len(own)
     asked = [(p, ids) for p, ids in zip(prompts, own, strict=True) if ids]
-    asked += [(p, r) for p, several in zip(prompts, replies, strict=True) for r in several or ()]
+    legal = [None if several is None else tuple(map(model.whichever, several)) for several in replies]
+    asked += [(p, r) for p, several in zip(prompts, legal, strict=True) for r in several or ()]
     found, place = continued(model, asked)
     index = _tensor(model, [place.get(pair, 0) for pair in zip(prompts, own, strict=True)])
     width = rows.ids.shape[1]
     choices, mass = (None, None)
     if rows.replies is not None:
-        choices, mass = _choices(model, found.logprobs.sum(1), place, prompts, rows.replies)
+        choices, mass = _choices(model, found.logprobs.sum(1), place, prompts, legal)
     logprobs, entropy, collision, values = (
         None if column is None else column.index_select(0, index)[:, :width] for column in found
     )

@@ -48,6 +48,8 @@ class Continued(NamedTuple):
 def score(model: CausalModel, prompts: Sequence[Ids], replies: Sequence[tuple[int, Ids]]) -> Continued:
     """Score replies (which prompt, tokens) under the model's temperature.
 
+    The last token of a reply may be `model.any_end`, the sum of all that end one.
+
     Raises:
         ConfigError: a sequence is longer than the model's context.
     """
@@ -98,7 +100,7 @@ def _score(
     """Score rows: sequences (N, L), where their replies begin (N,), and the replies (N, T)."""
     hidden, path = read(model, ids, mask)
     rows, steps = np.nonzero(present)
-    size = model.vocabulary
+    size = model.vocabulary + 1
     marks, pair = np.unique(
         path[rows, begins[rows] + steps] * size + targets[rows, steps], return_inverse=True
     )
@@ -134,9 +136,10 @@ def _spread(model: CausalModel, hidden: Tensor, place: Index, token: Index) -> t
     parts = []
     for first in range(0, len(hidden), size):
         some = slice(*np.searchsorted(place, (first, first + size)))
-        index = torch.from_numpy((place[some] - first) * model.vocabulary + token[some]).to(model.device)
+        wide = model.vocabulary + bool((token[some] == model.vocabulary).any())
+        index = torch.from_numpy((place[some] - first) * wide + token[some]).to(model.device)
         run = model.checkpointed if torch.is_grad_enabled() and len(hidden) > size else _call
-        parts.append(run(_distribution, model, hidden[first : first + size], index))
+        parts.append(run(_distribution, model, hidden[first : first + size], index, wide))
     a, b, c = (torch.cat(column) for column in zip(*parts, strict=True))
     return a, b, c
 
@@ -145,10 +148,18 @@ def _call(function: object, *args: object) -> tuple[Tensor, Tensor, Tensor]:
     return function(*args)  # type: ignore[operator, no-any-return]
 
 
-def _distribution(model: CausalModel, hidden: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of rows (U, width): log-probabilities at an index into (U * V), entropy and collision (U,)."""
+def _distribution(
+    model: CausalModel, hidden: Tensor, index: Tensor, wide: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of rows (U, width): log-probabilities at an index into (U * wide), entropy and collision (U,).
+
+    Where `wide` is V + 1, the last column is the probability of all tokens that end a reply.
+    """
     logp = torch.log_softmax(model.head(hidden).float() / model.temperature, -1)
-    chosen = logp.reshape(-1).index_select(0, index)
+    every = logp
+    if wide > model.vocabulary:
+        every = torch.cat([logp, logp[:, sorted(model.stops)].logsumexp(1, keepdim=True)], 1)
+    chosen = every.reshape(-1).index_select(0, index)
     p = logp.exp()
     entropy = -(p * logp).sum(-1)
     with torch.no_grad():
