@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ludus.core.errors import ConfigError, UnknownName
+from ludus.core.errors import ConfigError, EngineGone, UnknownName
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -72,6 +72,18 @@ def test_as_many_replies_are_under_way_as_memory_was_given_for(model):
     one, alone = most(1)
     assert alone == few
     assert one <= 3
+
+
+def test_a_failure_of_torch_is_the_engines_end(model, monkeypatch):
+    engine = TransformersEngine(model)
+    engine.submit([job((1, 2, 3))])
+
+    def fail(*_):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(engine._batches[""], "_step", fail)
+    with pytest.raises(EngineGone, match=r"CUDA out of memory.*resume the run"):
+        engine.poll()
 
 
 def test_a_job_is_drawn_once(model):

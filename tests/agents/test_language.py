@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -372,6 +373,51 @@ def test_weights_that_lose_small_steps_do_not_learn_unless_told_to(model, states
     saved.probabilities(states[:1])  # it may be measured
     LanguageModel(tmp_path / "half", dtype="float32").check_learnable()
     LanguageModel(tmp_path / "half", lora={"rank": 2}).check_learnable()
+
+
+def test_a_reply_may_end_with_any_of_several_tokens(taught, states, tmp_path):
+    config = json.loads((taught / "generation_config.json").read_text())
+    shutil.copytree(taught, tmp_path / "two")
+    ends = sorted({CausalModel(taught).end, 0, 7})
+    (tmp_path / "two" / "generation_config.json").write_text(json.dumps({**config, "eos_token_id": ends}))
+    one, two = LanguageModel(taught), LanguageModel(tmp_path / "two")
+    assert two.model.stops >= set(ends)
+    with torch.no_grad():
+        head = two.model.model.lm_head.weight
+        head[7] = head[two.model.end] * 0.9  # nearly as likely as the end
+        prompt, ways = two.prompt(states[0]), [ids[:-1] for ids in two.replies(states[0])]
+        pairs = [(0, (*way, end)) for way in ways for end in two.model.stops]
+        found = two.model.score([prompt], pairs).logprobs.sum(1).double().exp().reshape(len(ways), -1)
+    (mass,) = two.masses(states[:1])
+    assert mass[states[0].options.legal] == pytest.approx(found.sum(1).numpy())
+    assert mass.sum() > 0.9
+    assert found.max(1).values.sum() < 0.8
+    decision = two.act([fresh(states[0], 0)])[0]
+    scores = two.score(Ledger.of(list(play("kuhn_poker", {"player": two}, range(4)))).rows(np.arange(2)))
+    assert scores.legal_mass.min() > 0.9
+    assert decision.tokens.ids[-1] in two.model.stops
+    assert one.model.any_end == one.model.end
+
+
+def test_replies_that_stop_strings_end_have_no_probabilities(model, states):
+    cut = model.frozen("cut")
+    cut.manner = dataclasses.replace(cut.manner, stop=("]",))
+    with pytest.raises(ConfigError, match=r"ends replies at .* count its replies"):
+        cut.masses(states[:1])
+    assert cut.replies(states[0]) is None
+    cut.check_learnable()  # what is sampled is scored token by token
+
+
+def test_replies_of_closed_episodes_reach_nobody(model, states):
+    desk = Desk(Script([model.model.encode_reply("[bet]")] * 4, stopped=True))
+    one, other = model.frozen("one"), model.frozen("other")
+    one.desk = other.desk = desk
+    asked = [dataclasses.replace(state, key=key) for state, key in zip(states, ("a", "b"), strict=False)]
+    other.submit(asked)
+    one.submit(asked[:1])
+    assert len(one.poll()) == 1  # the other's are ready, too
+    other.close(["a"])
+    assert [request.key for request, _ in other.poll()] == ["b"]
 
 
 def test_a_copy_of_a_whole_model_says_that_its_engine_is_another(model, states):

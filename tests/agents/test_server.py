@@ -350,3 +350,15 @@ def test_vllms_server_samples_as_we_score(served):
         allowed = ((1, 2, 3), (1, 2, 4), (7,))
         assert {reply.ids for reply in it.sample(jobs(allowed=allowed))} == set(allowed)
         print(f"fed {it.fed} tokens, {it.client.cost().calls} requests")
+
+
+@pytest.mark.parametrize(
+    "usage", [[1], {"prompt_tokens_details": {"cached_tokens": "many"}}, {"prompt_tokens_details": 3}]
+)
+def test_a_usage_of_another_kind_saves_nothing(usage):
+    def answer(body, headers):
+        return {**completion()(body, headers), "usage": usage}
+
+    with Server(answer) as server, engine(server) as it:
+        assert it.sample([job()])[0].ids == (7, 8)
+        assert it.saved == 0

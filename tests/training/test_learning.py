@@ -149,13 +149,42 @@ def language_run(name, seed, root, overrides=()):
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("seed", range(3))
-def test_the_tiny_language_model_comes_close_to_equilibrium(seed, tmp_path):
-    """Entropy over the legal replies and a magnet: NashConv at most .20 at the last point, illegal under 1 %."""
-    points, late, illegal = language_run("entropy and magnet", seed, tmp_path)
-    assert points[0] == pytest.approx(ALWAYS_EVEN, abs=0.05)
-    assert late[-1] <= 0.20
-    assert illegal < 0.01
+def test_the_tiny_language_model_comes_close_to_equilibrium(tmp_path):
+    """Entropy over the legal replies and a magnet, three seeds: in the mean NashConv at most .15 at the last point, and
+    at most .10 of the average strategy; illegal under 1 %."""
+    last, average = [], []
+    for seed in range(3):
+        root = tmp_path / str(seed)
+        points, late, illegal = language_run("entropy and magnet", seed, root)
+        assert points[0] == pytest.approx(ALWAYS_EVEN, abs=0.05)
+        assert illegal < 0.01
+        last.append(late[-1])
+        average.append([*curve(root / "lm_kuhn", "eval/nash_conv_average/main").values()][-1])
+    print(f"last {last}, average strategy {average}")
+    assert np.mean(last) <= 0.15
+    assert np.mean(average) <= 0.10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("game", ["kuhn", "tic_tac_toe"])
+def test_spiral_gains_on_its_start_and_keeps_what_it_gained(game, tmp_path):
+    """Three seeds, exactly evaluated: the last return against the start is above 0 in the mean, no point lies more than
+    .1 below the best before it, and of tic-tac-toe fewer games are lost to optimal play than at the start."""
+    last, losses = [], []
+    for seed in range(3):
+        config = load(CONFIGS / f"spiral_tiny_{game}.toml", [f"root={tmp_path / str(seed)}", f"seed={seed}"])
+        folder = train(config, quiet=True)
+        against = np.array([*curve(folder, "eval/return_exact/main@init/main").values()])
+        assert (against >= np.maximum.accumulate(against) - 0.1).all()
+        last.append(against[-1])
+        lost = [*curve(folder, "eval/loss_rate/main").values()] or [0.0]
+        losses.append(lost[-1] - lost[0])
+        print(
+            f"{game}, seed {seed}: return against the start {np.round(against, 3)}, lost {np.round(lost, 3)}"
+        )
+    assert np.mean(last) > 0
+    assert max(losses) < 0 or game == "kuhn"
 
 
 PLAIN = {
