@@ -105,15 +105,17 @@ def compare(game: str, path: Path, options: argparse.Namespace) -> dict[str, flo
     """Medians over rounds of self-play and of the engine alone."""
     agent = LanguageModel(path, engine=options.engine, rows_at_once=options.seats)
     engine = agent.desk.engine
+    some = list(play(matches(game, agent, 64, 0)))
+    count = round(64 * options.replies / sum(len(e.steps) for e in some))
     playing, raw, lengths = [], [], []
     for number in range(options.rounds + 1):
         recorder = Recorder(engine)
         scribe = copy.copy(agent)
         scribe.forget()  # what it keeps of prompts and replies is its own
         scribe.desk = Desk(recorder)
-        self_play(game, scribe, options.count, options.seats, number * options.count)  # not timed
+        self_play(game, scribe, count, options.seats, number * count)  # not timed
         emptied(agent)
-        tokens, taken = self_play(game, agent, options.count, options.seats, number * options.count)
+        tokens, taken = self_play(game, agent, count, options.seats, number * count)
         emptied(agent)
         same, without = alone(engine, recorder.jobs, options.seats)
         assert abs(tokens - same) < 0.01 * tokens, f"{same} tokens without games, and {tokens} with them"
@@ -134,7 +136,7 @@ def compare(game: str, path: Path, options: argparse.Namespace) -> dict[str, flo
 def turns(game: str, path: Path, options: argparse.Namespace) -> dict[str, float]:
     """Prompt tokens that a conversation's cache saves, beside the arithmetic of equally long turns."""
     agent = LanguageModel(path, rows_at_once=options.seats)
-    episodes = list(play(matches(game, agent, options.count, 0), at_once=options.seats))
+    episodes = list(play(matches(game, agent, options.seats, 0), at_once=options.seats))
     counts = np.array([len(e.of(seat)) for e in episodes for seat in e.returns])
     engine = agent.desk.engine
     assert isinstance(engine, TransformersEngine)
@@ -155,7 +157,9 @@ def main() -> None:
     parser.add_argument("--games", nargs="+", default=["tic_tac_toe", "kuhn_poker"])
     parser.add_argument("--engine", default="transformers", choices=["transformers", "vllm"])
     parser.add_argument("--seats", type=int, default=256, help="in flight at a time")
-    parser.add_argument("--count", type=int, default=1024, help="games in a round")
+    parser.add_argument(
+        "--replies", type=int, default=8192, help="in a round, about: games that begin and end cost little"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--lessons", type=int, default=150, help="steps of teaching")

@@ -31,6 +31,7 @@ class Desk:
         self.versions: dict[str, int] = {}
         self.gone: list[str] = []
         self._out: dict[int, tuple[int, Request, Job]] = {}  # by the job's identity: whose it is
+        self._held: dict[tuple[int, str], set[int]] = {}  # by agent and episode: its jobs that are out
         self._ready: dict[int, list[tuple[Request, Job, Sampled]]] = {}  # by the agent's identity
 
     def ready(self, name: str) -> None:
@@ -50,26 +51,25 @@ class Desk:
     def submit(self, agent: object, pairs: Sequence[tuple[Request, Job]]) -> None:
         """Take on an agent's jobs."""
         self.engine.submit([job for _, job in pairs])
-        self._out.update((id(job), (id(agent), request, job)) for request, job in pairs)
+        for request, job in pairs:
+            self._out[id(job)] = id(agent), request, job
+            self._held.setdefault((id(agent), request.key), set()).add(id(job))
 
     def poll(self, agent: object) -> list[tuple[Request, Job, Sampled]]:
         """An agent's replies that are ready."""
         for job, reply in self.engine.poll():
             if id(job) in self._out:  # else its episode was closed meanwhile
                 owner, request, job = self._out.pop(id(job))
+                self._held[owner, request.key].discard(id(job))
                 self._ready.setdefault(owner, []).append((request, job, reply))
         return self._ready.pop(id(agent), [])
 
     def close(self, agent: object, keys: set[str]) -> None:
         """Drop an agent's jobs in finished episodes."""
-        mine = [
-            (place, job)
-            for place, (owner, r, job) in self._out.items()
-            if owner == id(agent) and r.key in keys
-        ]
+        mine = set().union(*(self._held.pop((id(agent), key), set()) for key in keys))
         if mine:
-            self.engine.close([job.session for _, job in mine])
-        for place, _ in mine:
+            self.engine.close([self._out[place][2].session for place in mine])
+        for place in mine:
             del self._out[place]
         left = [one for one in self._ready.pop(id(agent), []) if one[0].key not in keys]
         if left:

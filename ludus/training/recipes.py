@@ -101,12 +101,7 @@ PPO_TRL: Table = {
 """PPO of TRL."""
 
 GRPO_CLASSIC: Table = {
-    "estimator": {"name": "group_mean", "scale": True, "eps": 1e-4},
-    "objective": {
-        "loss": {"name": "clip", "low": 0.2, "high": 0.2}, "aggregation": {"name": "decision_token_mean"},
-        "divergence": 0.001, "divergence_by": "k3", "entropy_over": "tokens",
-    },
-    "optimiser": _LM, "reference": "init",
+    **GRPO, "objective": {**GRPO["objective"], "entropy_over": "tokens"}, "optimiser": _LM,
 }  # fmt: skip
 """GRPO of DeepSeek-R1 (arXiv:2501.12948) and verl; the paper that named it has a divergence of 0.04."""
 

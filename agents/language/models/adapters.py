@@ -198,13 +198,13 @@ class Adapters:
         save_file(held, Path(folder) / WEIGHTS, metadata={"format": "pt"})
 
 
-def prints(weights: Mapping[str, Tensor]) -> Iterator[bytes]:
+def prints(weights: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
     """Names and bytes of weights, by name, to be hashed."""
     for name, tensor in sorted(weights.items()):
+        yield name.encode()
+        # a copy, for numpy keeps a storage from being freed
         copied = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        yield (
-            name.encode() + copied.view(torch.uint8).numpy().tobytes()
-        )  # numpy keeps a storage from being freed
+        yield copied.view(-1).view(torch.uint8).numpy().data
 
 
 def is_adapter(path: str | Path) -> bool:
