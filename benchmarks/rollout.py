@@ -3,8 +3,9 @@
 A tiny Qwen3 of about three million weights, taught each game's language with a free scratch part of varying
 length, plays itself with 256 seats in flight; games that end are replaced. What the engine is asked in these games is
 recorded beforehand, and put to the same engine again, 256 at a time, with no games around it: the same prompts, the
-same random numbers, and so the same replies. The two take turns, the cache emptied before each; medians of the rounds
-are printed, and the ratio.
+same random numbers, and so the same replies. The clock of either runs from when as many replies have come as there
+are seats until `--replies` more have, all seats being in flight all the while. The two take turns, the cache emptied
+before each; medians of the rounds are printed, and the ratio.
 
 With `--turns`, how many prompt tokens a cache that outlives the turns of a conversation saves.
 
@@ -16,11 +17,12 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ import torch
 from ludus import Match, make, play
 from ludus.agents.language.desk import Desk
 from ludus.agents.language.engines.continuous import TransformersEngine
-from ludus.agents.language.engines.engine import Engine, Job
+from ludus.agents.language.engines.engine import Engine, Job, Sampled
 from ludus.agents.language.local import LanguageModel
 from ludus.agents.language.models.tiny import make_tiny
 from ludus.agents.language.teach import teach, texts
@@ -39,20 +41,50 @@ MODEL = {"width": 256, "layers": 4, "heads": 8, "vocabulary": 512}
 SCRATCH = {"scratch": " hm", "scratch_most": 24}
 
 
-class Recorder:
-    """An engine that notes its jobs, each with the generator as it was."""
+class Watch:
+    """An engine that counts the tokens that come while a clock runs.
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.jobs: list[Job] = []
+    Args:
+        engine: which samples.
+        warm: replies before the clock starts.
+        timed: replies until it stops.
+        jobs: takes what is submitted, each with the generator as it was.
+    """
+
+    def __init__(self, engine: Engine, warm: int, timed: int, jobs: list[Job] | None = None) -> None:
+        self.engine, self.warm, self.last, self.jobs = engine, warm, warm + timed, jobs
+        self.came = self.tokens = 0
+        self.start = self.seconds = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
 
+    @property
+    def over(self) -> bool:
+        """The clock has stopped."""
+        return self.came >= self.last
+
+    @property
+    def speed(self) -> float:
+        """Tokens a second while the clock ran."""
+        return self.tokens / self.seconds
+
     def submit(self, jobs: Sequence[Job]) -> None:
-        """As the engine's, noted."""
-        self.jobs += [job._replace(rng=copy.deepcopy(job.rng)) for job in jobs]
+        """As the engine's."""
+        if self.jobs is not None:
+            self.jobs += [job._replace(rng=copy.deepcopy(job.rng)) for job in jobs]
         self.engine.submit(jobs)
+
+    def poll(self) -> list[tuple[Job, Sampled]]:
+        """As the engine's, counted."""
+        ready = self.engine.poll()
+        if self.start and not self.over:
+            self.tokens += sum(len(reply.ids) for _, reply in ready)
+            self.seconds = time.perf_counter() - self.start
+        self.came += len(ready)
+        if not self.start and self.came >= self.warm:
+            self.start = time.perf_counter()
+        return ready
 
 
 def model_for(game: str, folder: Path, steps: int, memory: str = "auto") -> Path:
@@ -64,36 +96,33 @@ def model_for(game: str, folder: Path, steps: int, memory: str = "auto") -> Path
     return folder
 
 
-def matches(game: str, agent: LanguageModel, count: int, first: int) -> Iterator[Match]:
+def matches(game: str, agent: LanguageModel, seeds: Iterable[int]) -> Iterator[Match]:
     """Games in which an agent plays every seat."""
     rules = make(game)
-    return (Match(rules, dict.fromkeys(rules.players, agent), first + seed) for seed in range(count))
+    return (Match(rules, dict.fromkeys(rules.players, agent), seed) for seed in seeds)
 
 
-def self_play(game: str, agent: LanguageModel, count: int, seats: int, first: int) -> tuple[int, float]:
-    """Tokens sampled, and seconds."""
-    start = time.perf_counter()
-    episodes = list(play(matches(game, agent, count, first), at_once=seats))
-    taken = time.perf_counter() - start
-    return sum(len(step.tokens.ids) for e in episodes for step in e.steps if step.tokens), taken
+def self_play(game: str, agent: LanguageModel, watch: Watch, seats: int, first: int) -> None:
+    """Games without end, until the clock has stopped."""
+    watched = copy.copy(agent)
+    watched.forget()  # what it keeps of prompts and replies is its own
+    watched.desk = Desk(watch)
+    for _ in play(matches(game, watched, itertools.count(first)), at_once=seats):
+        if watch.over:
+            return
 
 
-def alone(engine: Engine, jobs: Sequence[Job], seats: int) -> tuple[int, float]:
-    """The same jobs with no games: tokens, and seconds."""
+def alone(watch: Watch, jobs: Sequence[Job], seats: int) -> None:
+    """The same jobs with no games, until the clock has stopped."""
     jobs = [job._replace(rng=copy.deepcopy(job.rng)) for job in jobs]
-    tokens, place = 0, min(seats, len(jobs))
-    start = time.perf_counter()
-    engine.submit(jobs[:place])
-    out = place
-    while out:
-        ready = engine.poll()
-        tokens += sum(len(reply.ids) for _, reply in ready)
-        more = jobs[place : place + len(ready)]
+    place = seats
+    watch.submit(jobs[:place])
+    while not watch.over:
+        more = jobs[place : place + len(watch.poll())]
         place += len(more)
-        out += len(more) - len(ready)
         if more:
-            engine.submit(more)
-    return tokens, time.perf_counter() - start
+            watch.submit(more)
+    watch.close([job.session for job in jobs[:place]])
 
 
 def emptied(agent: LanguageModel) -> None:
@@ -105,24 +134,21 @@ def compare(game: str, path: Path, options: argparse.Namespace) -> dict[str, flo
     """Medians over rounds of self-play and of the engine alone."""
     agent = LanguageModel(path, engine=options.engine, rows_at_once=options.seats)
     engine = agent.desk.engine
-    some = list(play(matches(game, agent, 64, 0)))
-    count = round(64 * options.replies / sum(len(e.steps) for e in some))
     playing, raw, lengths = [], [], []
     for number in range(options.rounds + 1):
-        recorder = Recorder(engine)
-        scribe = copy.copy(agent)
-        scribe.forget()  # what it keeps of prompts and replies is its own
-        scribe.desk = Desk(recorder)
-        self_play(game, scribe, count, options.seats, number * count)  # not timed
+        jobs: list[Job] = []
+        counts = options.seats, options.replies
+        timed, bare = Watch(engine, *counts), Watch(engine, *counts)
+        for watch in (Watch(engine, *counts, jobs), timed):  # the first makes the recording
+            emptied(agent)
+            self_play(game, agent, watch, options.seats, number * 10_000)
         emptied(agent)
-        tokens, taken = self_play(game, agent, count, options.seats, number * count)
-        emptied(agent)
-        same, without = alone(engine, recorder.jobs, options.seats)
-        assert abs(tokens - same) < 0.01 * tokens, f"{same} tokens without games, and {tokens} with them"
+        alone(bare, jobs, options.seats)
+        assert abs(timed.tokens - bare.tokens) < 0.02 * timed.tokens, (timed.tokens, bare.tokens)
         if number:  # the first round warms up
-            playing.append(tokens / taken)
-            raw.append(same / without)
-            lengths.append(tokens / len(recorder.jobs))
+            playing.append(timed.speed)
+            raw.append(bare.speed)
+            lengths.append(timed.tokens / options.replies)
     engine.stop()
     ratios = [a / b for a, b in zip(playing, raw, strict=True)]
     return {
@@ -136,7 +162,7 @@ def compare(game: str, path: Path, options: argparse.Namespace) -> dict[str, flo
 def turns(game: str, path: Path, options: argparse.Namespace) -> dict[str, float]:
     """Prompt tokens that a conversation's cache saves, beside the arithmetic of equally long turns."""
     agent = LanguageModel(path, rows_at_once=options.seats)
-    episodes = list(play(matches(game, agent, options.seats, 0), at_once=options.seats))
+    episodes = list(play(matches(game, agent, range(options.seats)), at_once=options.seats))
     counts = np.array([len(e.of(seat)) for e in episodes for seat in e.returns])
     engine = agent.desk.engine
     assert isinstance(engine, TransformersEngine)
@@ -157,9 +183,7 @@ def main() -> None:
     parser.add_argument("--games", nargs="+", default=["tic_tac_toe", "kuhn_poker"])
     parser.add_argument("--engine", default="transformers", choices=["transformers", "vllm"])
     parser.add_argument("--seats", type=int, default=256, help="in flight at a time")
-    parser.add_argument(
-        "--replies", type=int, default=8192, help="in a round, about: games that begin and end cost little"
-    )
+    parser.add_argument("--replies", type=int, default=4096, help="timed in a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--lessons", type=int, default=150, help="steps of teaching")

@@ -80,13 +80,15 @@ def equal(ledger: Ledger, vocabulary: int) -> Ledger:
 
 
 # ----------------------------------------------------------------------------------------- arms
-def ludus(folder: Path, ledger: Ledger, advantages: np.ndarray, micro: int) -> Callable[[], float]:
+def ludus(
+    folder: Path, ledger: Ledger, advantages: np.ndarray, micro: int = 0, micro_tokens: int = 0, **model: Any
+) -> Callable[[], float]:
     """Our step; it returns the loss."""
     from ludus.training.batch import Batch
     from ludus.training.learner import Learner
     from ludus.training.settings import LearnerConfig, Named, Objective, Optimiser
 
-    policy = LanguageModel(folder)
+    policy = LanguageModel(folder, **model)
     goal = Objective(
         loss=Named("clip", {"low": LOW, "high": HIGH}),
         aggregation=Named("decision_token_mean"),
@@ -94,8 +96,9 @@ def ludus(folder: Path, ledger: Ledger, advantages: np.ndarray, micro: int) -> C
     )
     optimiser = Optimiser(name="adamw", rate=RATE, clip=1.0)
     config = LearnerConfig(
-        policy=policy.name, objective=goal, optimiser=optimiser, old="rollout", micro=micro
-    )
+        policy=policy.name, objective=goal, optimiser=optimiser, old="rollout",
+        micro=micro, micro_tokens=micro_tokens,
+    )  # fmt: skip
     learner = Learner(config, policy, steps=1000, seed=0)
     ones = np.ones(len(ledger.ids), np.float32)
     batch = Batch(ledger, advantages, np.zeros(len(ledger)), ledger.sampled, ones)

@@ -30,9 +30,9 @@ try:
 
     from ludus.agents.language.desk import Desk, make_engine
     from ludus.agents.language.engines.continuous import TransformersEngine
-    from ludus.agents.language.models.adapters import prints
     from ludus.agents.language.models.causal import CausalModel
     from ludus.agents.language.models.decisions import continued, scored
+    from ludus.agents.language.models.prints import prints
 except ImportError as absent:
     raise MissingExtra("a local language model", "llm") from absent
 

@@ -24,6 +24,8 @@ try:
     from peft.tuners.tuners_utils import BaseTunerLayer
     from safetensors.torch import load_file, save_file
     from torch import Tensor
+
+    from ludus.agents.language.models.prints import prints
 except ImportError as absent:
     raise MissingExtra("adapters of a language model", "llm") from absent
 
@@ -196,15 +198,6 @@ class Adapters:
         self.peft.peft_config[name].save_pretrained(str(folder))
         held = {full: weight.detach().contiguous().cpu() for full, weight in self.weights(name).items()}
         save_file(held, Path(folder) / WEIGHTS, metadata={"format": "pt"})
-
-
-def prints(weights: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
-    """Names and bytes of weights, by name, to be hashed."""
-    for name, tensor in sorted(weights.items()):
-        yield name.encode()
-        # a copy, for numpy keeps a storage from being freed
-        copied = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        yield copied.view(-1).view(torch.uint8).numpy().data
 
 
 def is_adapter(path: str | Path) -> bool:
