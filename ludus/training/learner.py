@@ -213,6 +213,7 @@ class Learner:
                     for name, number in log.items():
                         sums[name] = sums.get(name, 0.0) + number
                     count += 1
+        self.optimiser.zero_grad(set_to_none=True)  # whoever samples next may need the room
         self.policy.version += 1
         self.updates += 1
         if self.config.reference == "magnet" and self.reference is not None:

@@ -164,6 +164,16 @@ def test_an_adapter_is_saved_as_peft_does_and_finds_its_base(agent, folder, tmp_
     assert torch.allclose(torch.stack([logits[2, 6], logits[3, 7]]), ours, atol=1e-5)
 
 
+def test_an_adapter_that_was_trained_with_dropout_has_none_here(agent, tmp_path):
+    moved(agent)
+    agent.save(tmp_path)
+    about = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(about | {"lora_dropout": 0.5}))
+    again = LanguageModel(tmp_path)
+    assert not any(module.training for module in again.model.model.modules())
+    assert torch.equal(scores(again.model), scores(agent.model))
+
+
 def test_a_copy_saves_its_own_weights(agent, tmp_path):
     other = moved(agent.frozen("other"))
     other.save(tmp_path)

@@ -209,6 +209,20 @@ def test_weights_do_not_change_under_way_and_sessions_can_be_dropped(model):
     assert sorted(came) == sorted({"s0", "s1", "s2", "s3"} - set(left[:1]))
 
 
+def test_memory_is_given_back_when_nothing_is_under_way(model):
+    engine = TransformersEngine(model)
+    one, other = (job(prompts(1)[0], seed)._replace(session=str(seed)) for seed in range(2))
+    engine.sample([one])
+    engine.submit([other])
+    engine.close(["0"])
+    batch = engine._batches[""]
+    engine.poll()
+    assert batch.lanes.layers
+    engine.close(["1"])
+    assert not batch.lanes.layers
+    assert len(engine.sample([job(prompts(1)[0])])) == 1
+
+
 def test_a_window_that_all_layers_have_is_heeded(tmp_path):
     from transformers import MistralConfig, MistralForCausalLM
 

@@ -50,6 +50,22 @@ def test_tokens_look_at_exactly_what_leads_to_them(monkeypatch, gathered):
             assert seen[place] == (token, leads[token])
 
 
+def test_a_beginning_is_shared_where_that_saves_more_than_a_mask_costs():
+    rng = np.random.default_rng(0)
+    short, long = (rng.integers(0, 300, size).tolist() for size in (20, 90))
+    rows = [
+        (*start, *rng.integers(0, 300, rest))
+        for start, rest in ((short, 200), (short, 200), (long, 40), (long, 40))
+    ]
+    found, whole = tree(*padded(rows), 100), tree(*padded(rows))
+    assert (len(whole.ids), len(found.ids)) == (20 + 400 + 90 + 80, 2 * 220 + 90 + 80)
+    for row, path in zip(rows, found.path, strict=True):
+        assert found.ids[path[: len(row)]].tolist() == list(row)
+    assert len(tree(*padded([rows[0], rows[0]]), 1e-9).ids) == 220  # the same sequence twice is read once
+    kinds = {bucket.plain for bucket in Layout(found, torch.device("cpu")).buckets}
+    assert kinds == {True, False}
+
+
 def test_equal_sequences_without_branches_need_no_mask():
     rows = np.random.default_rng(0).integers(0, 300, (6, 20)) + np.arange(6)[:, None] * 1000
     layout = Layout(tree(rows, np.ones_like(rows, bool)), torch.device("cpu"))

@@ -161,6 +161,8 @@ class TransformersEngine:
         with torch.inference_mode():
             for batch in self._batches.values():
                 batch.drop(gone)
+                if not batch.active and not batch.waiting:
+                    batch.lanes.clear()  # whoever learns next may need the room
 
     def stop(self) -> None:
         """Free the cache."""

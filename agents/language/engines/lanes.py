@@ -44,6 +44,14 @@ class Lanes:
         self._first = self._last = self._reach = 0
         self._rows = self._at = torch.zeros(0, dtype=torch.int64, device=self.device)
 
+    def begin(self, like: Sequence[Tensor]) -> None:
+        """Have layers, if there are none yet: keys and values (..., H, ..., D) by turns."""
+        if not self.layers:
+            self.layers = [
+                (self._blank(k, self.room), self._blank(v, self.room))
+                for k, v in zip(like[::2], like[1::2], strict=True)
+            ]
+
     def aim(self, first: int, at: NDArray[np.int64], reach: int) -> None:
         """Say where the next forward pass writes: lanes first, first + 1, ...
 
@@ -176,6 +184,7 @@ class Shelf:
             return
         index = torch.as_tensor([[*row, *[0] * (width - len(row))] for row in blocks], device=self.device)
         lanes.make_room(width * BLOCK, first + len(blocks))
+        lanes.begin(self._pools)
         for held, pool in zip(lanes.tensors(), self._pools, strict=True):
             found = pool[index].transpose(1, 2)  # (B, H, blocks, BLOCK, D)
             held[first : first + len(blocks), :, : width * BLOCK] = found.flatten(2, 3)

@@ -97,6 +97,7 @@ class Adapters:
                 self.peft: PeftModel = get_peft_model(model, config, FIRST)
         except ValueError as fault:
             raise ConfigError(f"an adapter does not fit {self.base}: {fault}") from fault
+        self.peft.eval()  # its modules are new, and may drop out
         self._layers = [layer for layer in self.peft.modules() if isinstance(layer, BaseTunerLayer)]
         self._current, self._print = FIRST, b""
         self._past: set[str] = set()  # names of copies, of those that are gone, too
@@ -237,4 +238,5 @@ def _read_config(folder: Path) -> LoraConfig:
         raise ConfigError(f"{folder} holds no adapter that peft can load: {fault}") from fault
     if not isinstance(config, LoraConfig):
         raise ConfigError(f"{folder} holds no low-rank adapter: {type(config).__name__}")
+    config.lora_dropout = 0.0  # whatever it was first trained with: what is sampled must be what is scored
     return config

@@ -290,7 +290,7 @@ class CausalModel:
     @property
     def context(self) -> int:
         """How many tokens prompt and reply may have together."""
-        return int(getattr(self.model.config, "max_position_embeddings", 2**31))
+        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 2**31))
 
     @property
     def token_bytes(self) -> int:

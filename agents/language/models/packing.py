@@ -71,8 +71,14 @@ def sort(ids: Index, mask: NDArray[np.bool_]) -> Index:
     return np.argsort(keys.view(f"S{4 * keys.shape[1]}")[:, 0], kind="stable")
 
 
-def tree(ids: Index, mask: NDArray[np.bool_]) -> Tree:
+def tree(ids: Index, mask: NDArray[np.bool_], worth: float = math.inf) -> Tree:
     """The prefix tree of sequences (N, L), in any order.
+
+    Args:
+        ids: the sequences.
+        mask: where they are.
+        worth: a beginning is shared if its length times this exceeds the square of what follows it, for what
+            follows then needs a mask, and attention without one is faster. By default all are.
 
     Example:
         >>> found = tree(*padded([(5, 6), (5, 7, 8), (5, 6)]))
@@ -88,6 +94,7 @@ def tree(ids: Index, mask: NDArray[np.bool_]) -> Tree:
     shared = np.zeros(count, np.int64)  # how many tokens each row has in common with the one before
     shared[1:] = np.where(same.all(1), width, same.argmin(1))
     lengths = mask.sum(1)
+    shared[shared <= np.square(lengths - shared, dtype=np.float64) / worth] = 0
     fresh = lengths - shared
     starts = np.cumsum(fresh) - fresh
     columns = np.arange(width)

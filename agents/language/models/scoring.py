@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 READ_AT_ONCE = 65_536  # tokens of all sequences together, where no gradient is tracked
 LOGITS_AT_ONCE = 2**25  # numbers
+SAVED_BY_TOKEN = 12  # a layer's weights, in squares of its width: what a token costs besides attention
 
 
 class Continued(NamedTuple):
@@ -85,7 +86,7 @@ def read(model: CausalModel, ids: Index, mask: NDArray[np.bool_]) -> tuple[Tenso
     if not model.packing:
         states = model.states(torch.from_numpy(ids).to(model.device), torch.from_numpy(mask).to(model.device))
         return states.flatten(0, 1), np.arange(ids.size).reshape(ids.shape)
-    found = tree(ids, mask)
+    found = tree(ids, mask, SAVED_BY_TOKEN * model.model.config.get_text_config().hidden_size)
     return model.packed(found, Layout(found, model.device)), found.path
 
 
