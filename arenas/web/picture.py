@@ -88,8 +88,8 @@ def _panel(curve: Curve, names: Sequence[str], against: str) -> list[str]:
         x, y = place(0, tick).split()
         out.append(f'<path d="M{x} {y}H{WIDTH - RIGHT}" stroke="#e4e4e4"/>')
         out.append(f'<text x="{LEFT - 6}" y="{float(y) + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    for tick in _ticks(0, most):
-        x = place(min(tick, most), low).split()[0]
+    for tick in (tick for tick in _ticks(0, most) if tick <= most):
+        x = place(tick, low).split()[0]
         out.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick:,.0f}</text>')
     out.append(
         f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{ABSCISSAE[against]}</text>'

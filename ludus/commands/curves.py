@@ -46,7 +46,11 @@ def curves(
     from ludus.core.errors import ConfigError
 
     found = gathered(runs)
-    panels = tuple(Panel(_compiled(pattern), pattern, zero=False) for pattern in metric) if metric else PANELS
+    panels = (
+        tuple(Panel(_compiled(pattern), _title(pattern), zero=False) for pattern in metric)
+        if metric
+        else PANELS
+    )
     drawn = overlaid(found, panels)
     if not drawn:
         known = sorted({key for seeds in found.values() for rows in seeds for row in rows for key in row})
@@ -67,6 +71,15 @@ def curves(
         + f" --out {out}",
     )
     typer.echo(page.write(out))
+
+
+def _title(pattern: str) -> str:
+    """What a panel is called: the pattern without what matches anything.
+
+    >>> _title("eval/nash_conv/(.+)")
+    'eval/nash_conv'
+    """
+    return re.sub(r"[()\\]|\.[+*]", "", pattern).strip("/") or pattern
 
 
 def gathered(runs: list[str]) -> dict[str, list[list[dict[str, Any]]]]:

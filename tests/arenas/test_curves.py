@@ -75,6 +75,15 @@ def called(*arguments):
     return stopped.value.code
 
 
+def test_the_abscissa_names_no_number_at_another_ones_place():
+    line = Series("a", {"step": [0.0, 256.0]}, [0.1, 0.9])
+    tree = ET.fromstring(picture([Curve("One", "", [line])]))
+    places = {e.text: float(e.get("x")) for e in tree.iter("{http://www.w3.org/2000/svg}text")}
+    left, end = places["0"], 52 + 352  # where the plot begins, and as wide as it is
+    assert "300" not in places
+    assert places["200"] == pytest.approx(left + 200 / 256 * (end - left), abs=0.1)
+
+
 def test_the_command_groups_seeds(runs, capsys):
     folders = [runs / name for name in ("rae_s0", "rae_s1", "off_s0")]
     assert called(*folders, "--out", runs / "x.html") == 0
