@@ -140,9 +140,11 @@ def _kind(folder: Path) -> str:
     if (folder / "policies").is_dir():
         names = sorted(f"{path}" for path in (folder / "policies").iterdir() if path.is_dir())
         raise ConfigError(f"{folder} is a run; its policies are {', '.join(names) or 'not there yet'}")
-    if (folder / "config.json").exists():
+    if any((folder / file).exists() for file in ("config.json", "adapter_config.json")):
         return "language"
-    raise ConfigError(f"{folder} holds neither a network (network.json) nor a language model (config.json)")
+    raise ConfigError(
+        f"{folder} holds neither a network (network.json) nor a language model (config.json, adapter_config.json)"
+    )
 
 
 def check_model(path: str) -> None:

@@ -189,5 +189,6 @@ def _follow(twin: Policy, policy: Policy) -> None:
     twin.version = policy.version
     if desk is not None and desk is getattr(policy, "desk", None):
         cast("Any", twin).submit([])  # hands the engine the weights before they change
+        cast("Any", twin).fingerprint()
         return
     twin.load(policy.state())

@@ -50,14 +50,14 @@ class Table:
         `decisions`, more deals are played until there are so many.
 
         Raises:
-            TrainingError: machinery broke in every one of them.
+            TrainingError: machinery broke in every one of them, or in every one of a further round.
         """
-        played = self._enough(lineup, step)
+        played, dealt = self._enough(lineup, step)
         if all(episode.end == "error" for episode in played):
             raise TrainingError(f"step {step}: all {len(played)} games broke; the first: {played[0].fault}")
         tally = tallied(played, greedy=self.config.greedy)
         if self.config.refill:
-            played, dropped = self._refilled(lineup, step, played)
+            played, dropped = self._refilled(lineup, step, played, dealt)
             tally.dropped = dropped
         return Ledger.of(played), tally, played
 
@@ -85,24 +85,28 @@ class Table:
         finished = [episode for part in every for episode in part]
         return sorted(finished, key=lambda e: (e.match.group, e.match.sample))
 
-    def _enough(self, lineup: Mapping[Seat, str], step: int) -> list[Episode]:
-        """The deals of a step; more of them, as many at a time as seem to be missing, where decisions are wanted."""
-        played = self.episodes(lineup, step=step)
+    def _enough(self, lineup: Mapping[Seat, str], step: int) -> tuple[list[Episode], int]:
+        """The deals of a step and how many; more of them, as many at a time as seem to be missing, where decisions are wanted."""
+        played, wanted = self.episodes(lineup, step=step), self.config.decisions
         dealt = -(-self.config.games // self.config.samples)
-        while played and (have := _decided(played)) and (missing := self.config.decisions - have) > 0:
+        while played and (have := _decided(played)) and (missing := wanted - have) > 0:
             more = -(-missing * dealt // have)
-            played += self.episodes(lineup, step=step, first=dealt, deals=more)
-            dealt += more
-        return played
+            found = self.episodes(lineup, step=step, first=dealt, deals=more)
+            if not _decided(found):
+                raise TrainingError(
+                    f"step {step}: {have} of {wanted} decisions (collect.decisions), and {len(found)} further games "
+                    f"gave none; the first: {found[0].fault or found[0].end}"
+                )
+            played, dealt = played + found, dealt + more
+        return played, dealt
 
     def _refilled(
-        self, lineup: Mapping[Seat, str], step: int, played: list[Episode]
+        self, lineup: Mapping[Seat, str], step: int, played: list[Episode], dealt: int
     ) -> tuple[list[Episode], int]:
-        wanted = -(-self.config.games // self.config.samples)
-        kept, dealt = _varied(played), wanted
+        wanted, kept = -(-self.config.games // self.config.samples), _varied(played)
         for _ in range(self.config.refill):
             missing = wanted - len({episode.match.group for episode in kept})
-            if not missing:
+            if missing <= 0:
                 break
             kept += _varied(self.episodes(lineup, step=step, first=dealt, deals=missing))
             dealt += missing
@@ -116,13 +120,14 @@ class Table:
         seeds = np.random.SeedSequence([self.seed, step, 1]).generate_state(deals.stop)
         limit = config.games if deals.start == 0 else deals.stop * config.samples
         places = _places(self, deals.stop)
+        copies: dict[str, Agent] = {}
         for deal in deals:
             game, place = self.games[places[deal][0]], places[deal][1]
             names = exchanged(game, lineup, place % turns(game, lineup))
             seats: dict[Seat, Agent | str] = {seat: self.cast.find(name) for seat, name in names.items()}
             for sample in range(min(config.samples, limit - deal * config.samples)):
                 yield Match(
-                    game, _greedy(seats) if config.greedy and sample == 0 else seats, int(seeds[deal]),
+                    game, _greedy(seats, copies) if config.greedy and sample == 0 else seats, int(seeds[deal]),
                     sample=sample, group=f"step {step} deal {deal:06d}", illegal=illegal, max_steps=config.max_steps,
                 )  # fmt: skip
 
@@ -148,14 +153,14 @@ def _places(table: Table, deals: int) -> list[tuple[int, int]]:
     return out
 
 
-def _greedy(seats: Mapping[Seat, Agent | str]) -> dict[Seat, Agent | str]:
-    """The same agents, those that learn saying what is likeliest."""
+def _greedy(seats: Mapping[Seat, Agent | str], copies: dict[str, Agent]) -> dict[Seat, Agent | str]:
+    """The same agents, those that learn saying what is likeliest: a copy of each, made once."""
     out: dict[Seat, Agent | str] = {}
     for seat, agent in seats.items():
         if not isinstance(agent, str) and hasattr(agent, "version"):
             if not hasattr(agent, "greedy"):
                 raise ConfigError(f"{agent.name} at {seat} cannot play greedily: collect.greedy = false")
-            agent = agent.greedy()
+            agent = copies.get(agent.name) or copies.setdefault(agent.name, agent.greedy())
         out[seat] = agent
     return out
 

@@ -6,10 +6,13 @@ import json
 import numpy as np
 import pytest
 
+import ludus
+from ludus.commands.seating import agent_by
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.ledger import Ledger
 from ludus.core.match import Match
 from ludus.core.play import play
+from ludus.training.evaluation.opponents import _saved
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
@@ -162,6 +165,18 @@ def test_an_adapter_is_saved_as_peft_does_and_finds_its_base(agent, folder, tmp_
         logits = theirs(torch.tensor([[1, 2, 3, 6]])).logits[0].log_softmax(-1)
     ours = scores(agent.model)[0, :2]
     assert torch.allclose(torch.stack([logits[2, 6], logits[3, 7]]), ours, atol=1e-5)
+
+
+def test_an_adapter_sits_down_by_its_folder(agent, tmp_path):
+    moved(agent).save(tmp_path)
+    game = ludus.make("kuhn_poker")
+    for name in (str(tmp_path), f"language(path={tmp_path})"):
+        assert agent_by(name, game).fingerprint() == agent.fingerprint()
+    assert _saved(tmp_path, {}).fingerprint() == agent.fingerprint()
+    with pytest.raises(
+        ConfigError, match=r"neither a network .* nor a language model \(config.json, adapter_config"
+    ):
+        agent_by(str(tmp_path.parent), game)
 
 
 def test_an_adapter_that_was_trained_with_dropout_has_none_here(agent, tmp_path):

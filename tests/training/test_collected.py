@@ -94,6 +94,32 @@ def test_games_that_broke_are_counted_and_end_the_run_where_all_did(tmp_path, mo
         run.table.rollout(run.config.lineup, step=1)
 
 
+class Exhausted(Breaking):
+    """Its machinery breaks for good after some answers, as a quota that is used up."""
+
+    def act(self, requests):
+        self.asked += len(requests)
+        kept = make_agent("uniform").act(requests)
+        return kept if self.asked <= self.share else [Decision(Failure("out of quota"))] * len(requests)
+
+
+def test_a_further_round_without_decisions_ends_the_run(tmp_path, monkeypatch):
+    run = Run(config(tmp_path, "collect.decisions=200"))
+    quota = Exhausted(18)
+    monkeypatch.setattr(run.cast, "find", lambda name: quota)
+    with pytest.raises(TrainingError, match=r"of 200 decisions .* further games gave none; .*out of quota"):
+        run.table.rollout(run.config.lineup, step=1)
+
+
+def test_no_game_is_played_twice_in_a_step(tmp_path):
+    more = "collect.samples=2", "collect.games=16", "collect.decisions=80", "collect.refill=3"
+    run = Run(config(tmp_path, *more))
+    assert len(run.table._enough(run.config.lineup, 1)[0]) > 16
+    played = run.table.rollout(run.config.lineup, step=1)[2]
+    keys = [(episode.match.group, episode.match.sample) for episode in played]
+    assert len(set(keys)) == len(keys) >= 16
+
+
 def test_greedy_games_are_baselines_and_no_results(tmp_path):
     run = Run(config(tmp_path, "collect.samples=3"))
     _, tally, played = run.table.rollout(run.config.lineup, step=1)
@@ -129,6 +155,17 @@ def spoken(tmp_path_factory):
     path = make_tiny(tmp_path_factory.mktemp("spoken") / "tiny", width=32, layers=1, heads=2)
     teach(path, ["kuhn_poker"], steps=200, episodes=40, rate=1e-2)
     return LANGUAGE.replace("{path}", str(path))
+
+
+def test_the_greedy_copy_of_a_policy_is_made_once(spoken, tmp_path, monkeypatch):
+    from ludus.agents.language.local import LanguageModel
+
+    made = []
+    greedy = LanguageModel.greedy
+    monkeypatch.setattr(LanguageModel, "greedy", lambda self: made.append(self) or greedy(self))
+    run = Run(config(tmp_path, "collect.samples=2", "collect.greedy=true", text=spoken))
+    played = run.table.rollout(run.config.lineup, step=1)[2]
+    assert (len(played), len(made)) == (6, 1)
 
 
 def test_what_is_measured_by_play_changes_nothing_of_a_language_model(spoken, tmp_path):

@@ -4,8 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
+from ludus.agents.language.engines.continuous import TransformersEngine
+from ludus.agents.language.local import LanguageModel
+from ludus.agents.language.models.causal import CausalModel
+from ludus.agents.language.models.tiny import make_tiny
 from ludus.config import load
 from ludus.core.errors import ConfigError
 from ludus.training.metrics import VOLATILE
@@ -171,6 +176,9 @@ class Speaker:
     def forget(self):
         self.forgot = True
 
+    def fingerprint(self):
+        return str(self.version)
+
     def submit(self, requests):
         assert requests == []
         self.desk.engine.versions.append(self.version)
@@ -186,3 +194,27 @@ def test_an_engine_with_weights_of_its_own_needs_no_copy():
     policy.version = 5  # it learns
     assert twin.version == 4
     assert policy.desk.engine.versions == [4]
+
+
+class Owner:
+    """An engine with weights of its own, in this process."""
+
+    def __init__(self, folder):
+        self.inner = TransformersEngine(CausalModel(folder))
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def test_a_twin_names_the_weights_that_it_samples_with(tmp_path):
+    folder = make_tiny(tmp_path, width=16, layers=1, heads=2)
+    policy = LanguageModel(folder, engine=Owner(folder))
+    twin = _twin(policy)
+    policy.version = 1
+    _follow(twin, policy)
+    before = policy.fingerprint()
+    with torch.no_grad():
+        for weight in policy.model.parameters():
+            weight.add_(0.1)  # it learns, in another thread than the twin plays in
+    policy.version = 2
+    assert twin.fingerprint() == before != policy.fingerprint()
