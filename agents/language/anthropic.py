@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ludus.agents.language.client import Nonsense, counted, part
+from ludus.agents.language.client import Nonsense, counted, ended, part
 from ludus.agents.language.prompts import Message
 from ludus.agents.language.remote import NO_KEY, Remote, Said, found_key
 from ludus.core.agent import Request
@@ -16,7 +16,10 @@ try:
 except ImportError as absent:
     raise MissingExtra("Anthropic's messages", "anthropic") from absent
 
-_FINISH = {"max_tokens": "length", "model_context_window_exceeded": "length", "refusal": "withheld"}
+_FINISH = {
+    "end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "model_context_window_exceeded": "length",
+    "refusal": "withheld",
+}  # fmt: skip
 
 
 @register_agent("anthropic")
@@ -80,6 +83,6 @@ class Messages(Remote):
             raise Nonsense(f"the server answered with other things than blocks as content: {blocks}")
         text = "".join(part(block, "text", str) for block in blocks if block.get("type") == "text")
         note = "".join(part(block, "thinking", str) for block in blocks if block.get("type") == "thinking")
-        finish = _FINISH.get(part(answer, "stop_reason", str), "stop")
+        finish = ended(answer.get("stop_reason"), _FINISH)
         tokens_in, tokens_out = counted(answer, "input_tokens", "output_tokens")
         return Said(text, finish, note, tokens_in, tokens_out)

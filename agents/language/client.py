@@ -9,22 +9,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
+from ludus.agents.language.keys import SHORTEST, redact
 from ludus.core.errors import CrewError, EngineGone
 
 LONGEST_WAIT = 60.0  # seconds between two attempts, whatever the server asks for
 LONGEST_QUOTE = 200  # characters of a server's words that an error repeats
-REDACTED = "[redacted]"
-SHORTEST = 8  # characters of a key; a shorter one is a placeholder, and replies would be mangled for it
-_SECRET = re.compile(r"(key|token|secret|password)$|authorization", re.IGNORECASE)
-_BEARER = re.compile(r"(?i)(\bbearer\s+|\b(?:x-api-key|api[-_]?key)\W{1,4})[^\s\"',;})]+|\bsk-[\w-]{8,}")
 
 
 @dataclass(slots=True)
@@ -222,7 +217,7 @@ class Client:
 
     def _trouble(self, fault: Any) -> _Trouble:
         if isinstance(fault, self._sdk.APITimeoutError):
-            return _Trouble("no answer in time", passes=True)
+            return _Trouble(f"no answer within {self.limits.timeout:g} s (timeout)", passes=True)
         if isinstance(fault, self._sdk.APIStatusError):
             status, asked = fault.status_code, fault.response.headers.get("retry-after", "")
             return _Trouble(
@@ -327,50 +322,14 @@ def counted(answer: Mapping[str, Any], fed: str, replied: str) -> tuple[int, int
     return tokens_in, tokens_out
 
 
-# --------------------------------------------------------------------------------------- secrets
-def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """A text without keys: those given, and what looks like one.
+def ended(reason: Any, known: Mapping[str, str]) -> str:
+    """What the server's reason for the end of its reply means.
 
-    >>> redact("Incorrect key: abcdefgh. Header: Authorization: Bearer xyz", ["abcdefgh"])
-    'Incorrect key: [redacted]. Header: Authorization: Bearer [redacted]'
+    Raises:
+        Nonsense: it is none of those known: the reply is not whole, and no move may be read from it.
     """
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, REDACTED)
-    return _BEARER.sub(lambda found: (found[1] or "") + REDACTED, text)
-
-
-def secrets_in(settings: Mapping[str, Any]) -> list[str]:
-    """Values whose names say that they are secret, however deep.
-
-    >>> secrets_in({"headers": {"X-Api-Key": "abcdefgh"}, "max_tokens": 5})
-    ['abcdefgh']
-    """
-    out: list[str] = []
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            out += secrets_in(value)
-        elif isinstance(value, str) and _SECRET.search(name):
-            out += [value, value.split()[-1]]  # a header says "Bearer" first
-    return [secret for secret in dict.fromkeys(out) if len(secret) >= SHORTEST]
-
-
-def bare(address: str) -> str:
-    """An address without name, password and query.
-
-    >>> bare("https://me:pw@host:81/v1?key=abc")
-    'https://host:81/v1'
-    """
-    parts = urlsplit(address)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
-
-
-def secrets_of(address: str) -> list[str]:
-    """What an address says that others must not read.
-
-    >>> secrets_of("https://me:password@host:81/v1?key=abcdefgh")
-    ['password', 'abcdefgh']
-    """
-    parts = urlsplit(address)
-    password = parts.netloc.rpartition("@")[0].rpartition(":")[2]  # a token may stand there alone
-    return secrets_in({"password": password or "none", **dict(parse_qsl(parts.query))})
+    if not isinstance(reason, str) or reason not in known:
+        raise Nonsense(
+            f"the server answered with a reply that ended by {reason!r}, not by {', '.join(known)}"
+        )
+    return known[reason]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ludus.agents.language.client import Nonsense, counted, first, part
+from ludus.agents.language.client import Nonsense, counted, ended, first, part
 from ludus.agents.language.engines.engine import Ids
 from ludus.agents.language.prompts import Message
 from ludus.agents.language.remote import NO_KEY, Remote, Said, found_key
@@ -25,7 +25,7 @@ except ImportError as absent:
 
 ROUNDING = 1e-3  # how far above 0 a log-probability may come out
 PATHS = {"chat": "/chat/completions", "completion": "/completions"}
-_FINISH = {"length": "length", "content_filter": "withheld"}
+_FINISH = {"stop": "stop", "length": "length", "content_filter": "withheld"}
 
 
 @register_agent("openai")
@@ -102,7 +102,7 @@ class Endpoint(Remote):
         for name in ("reasoning_content", "reasoning"):
             note = note or (message[name] if isinstance(message.get(name), str) else "")
         fed, ids, logprobs = sampled(answer, choice) if self.tokens else (None, None, None)
-        finish = _FINISH.get(str(choice.get("finish_reason")), "stop")
+        finish = ended(choice.get("finish_reason"), _FINISH)
         return Said(text or "", finish, note, tokens_in, tokens_out, fed, ids, logprobs)
 
 

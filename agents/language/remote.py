@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ludus.agents.language.client import Client, Cost, Limits, bare, secrets_in, secrets_of
+from ludus.agents.language.client import Client, Cost, Limits
 from ludus.agents.language.engines.engine import Ids
+from ludus.agents.language.keys import bare, secrets_in, secrets_of
 from ludus.agents.language.prompts import Conversations, Message, Prompter
 from ludus.core.agent import Decision, Failure, Request, Tokens
 from ludus.core.errors import ConfigError, CrewError, EngineGone, UnknownName

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ludus.agents.language.client import redact
+from ludus.agents.language.keys import redact
 from ludus.core.agent import Agent
 from ludus.core.errors import ConfigError, LudusError, UnknownName, nearest
 from ludus.core.game import Game, Seat, role_of

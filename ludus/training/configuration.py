@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from ludus.agents.language.keys import places_of_secrets
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.training.recipes import PRESETS
 from ludus.training.settings import RunConfig
@@ -33,6 +34,11 @@ def parse(tables: Mapping[str, Any], where: str = "configuration") -> RunConfig:
         ConfigError: a value is missing or of the wrong kind.
         UnknownName: a key that nobody knows, with the nearest known one.
     """
+    if secrets := places_of_secrets(tables):
+        raise ConfigError(
+            f"{where}: {secrets[0]} holds a key or a password, and the files of a run would show it: put it into an "
+            "environment variable, and name that (key_variable)"
+        )
     filled = dict(tables)
     if isinstance(filled.get("learners"), list):
         filled["learners"] = [_with_preset(learner) for learner in filled["learners"]]

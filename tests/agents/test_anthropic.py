@@ -85,7 +85,8 @@ def test_a_retry_converses():
 
 
 @pytest.mark.parametrize(("trouble", "calls"), [(401, 1), (529, 3), (429, 3), (b"nonsense", 3), ({"content": 3}, 3),
-                                                ({"content": ["x"], "stop_reason": "end_turn"}, 3)])  # fmt: skip
+                                                ({"content": ["x"], "stop_reason": "end_turn"}, 3),
+                                                (("tool_use", "[bet]"), 3), (("pause_turn", "[bet]"), 3)])  # fmt: skip
 def test_what_does_not_pass_is_a_failure(trouble, calls):
     with Server(trouble) as server, seated(server, attempts=3) as agent:
         assert isinstance(agent.act([ask()])[0].move, Failure)

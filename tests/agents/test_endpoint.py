@@ -201,7 +201,11 @@ NONSENSE = {
     "choices of another kind": {"choices": "[bet]"},
     "a choice of another kind": {"choices": ["[bet]"]},
     "no message": {"choices": [{"finish_reason": "stop"}]},
-    "content of another kind": {"choices": [{"message": {"content": 7}}]},
+    "content of another kind": {"choices": [{"message": {"content": 7}, "finish_reason": "stop"}]},
+    **{
+        f"ended by {reason}": {"choices": [{"message": {"content": "[bet] or"}, "finish_reason": reason}]}
+        for reason in ("error", "abort", "tool_calls", None, ["stop"])
+    },
 }
 
 
@@ -217,7 +221,7 @@ def test_nonsense_is_tried_again_and_then_a_failure(answer):
 
 
 def test_a_usage_of_another_kind_costs_nothing():
-    body = {"choices": [{"message": {"content": "[bet]"}}], "usage": "much"}
+    body = {"choices": [{"message": {"content": "[bet]"}, "finish_reason": "stop"}], "usage": "much"}
     with Server(body) as server, seated(server, price_in=1.0) as agent:
         assert agent.act([ask()])[0].move == 1
         assert (agent.cost().tokens_in, agent.cost().money) == (0, 0.0)
@@ -254,6 +258,7 @@ def test_tokens_are_recorded_where_they_are_asked_for_and_come():
         assert (body["return_token_ids"], body["logprobs"]) == (True, True)
     completion = {
         "text": "[bet]",
+        "finish_reason": "stop",
         "prompt_token_ids": [1],
         "token_ids": [7],
         "logprobs": {"token_logprobs": [-2.0]},

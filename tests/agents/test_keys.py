@@ -8,11 +8,14 @@ from at_a_server import ask, seated
 from fake_server import Server
 
 from ludus.agents.language.endpoint import Endpoint
+from ludus.agents.language.keys import places_of_secrets
 from ludus.commands.seating import agent_by
 from ludus.core.errors import ConfigError
 from ludus.core.match import Match
 from ludus.core.play import play
 from ludus.core.registry import make
+from ludus.training.configuration import parse
+from ludus.training.run import train
 
 KEY = "zq-4711-do-not-tell"
 
@@ -90,3 +93,29 @@ def test_a_key_on_the_command_line_is_not_repeated():
         with pytest.raises(ConfigError, match="redacted") as caught:
             agent_by(f"openai(model=m, base_url=http://h/v1, api_key={KEY}, {wrong})", make("kuhn_poker"))
         assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("rival", [
+    {"name": "openai", "model": "m", "base_url": "http://h/v1", "api_key": KEY},
+    {"name": "openai", "model": "m", "base_url": f"http://me:{KEY}@h/v1"},
+    {"name": "openai", "model": "m", "extra": {"headers": {"Authorization": f"Bearer {KEY}"}}},
+    f"openai(model=m, base_url=http://h/v1, api_key={KEY})",
+], ids=["key", "address", "header", "text"])  # fmt: skip
+def test_a_key_reaches_no_run(rival, tmp_path):
+    tables = {
+        "root": str(tmp_path), "game": {"name": "kuhn_poker"}, "policies": {"main": "network"},
+        "lineup": {"player": "main"}, "learners": [{"policy": "main"}], "phases": [{"steps": 1}],
+        "evaluate": {"measures": [{"name": "against", "opponents": {"rival": rival}}]},
+    }  # fmt: skip
+    with pytest.raises(
+        ConfigError, match=r"evaluate\.measures\.0\.opponents\.rival.* holds a key .*key_variable"
+    ) as told:
+        train(parse(tables))
+    assert KEY not in str(told.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_without_keys_hold_none():
+    assert not places_of_secrets(
+        {"key_variable": "MY_API_KEY", "url": "http://host:81/v1?version=2", "path": "a/b", "n": [1]}
+    )

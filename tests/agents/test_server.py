@@ -362,3 +362,8 @@ def test_a_usage_of_another_kind_saves_nothing(usage):
     with Server(answer) as server, engine(server) as it:
         assert it.sample([job()])[0].ids == (7, 8)
         assert it.saved == 0
+
+
+def test_long_replies_are_waited_for():
+    with Server(completion()) as server, ServerEngine(server.url) as it:
+        assert it.client.limits.timeout >= 1800

@@ -24,11 +24,12 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ludus.agents.language.client import Client, Limits, Nonsense, bare, counted, first, part, secrets_of
+from ludus.agents.language.client import Client, Limits, Nonsense, counted, first, part
 from ludus.agents.language.endpoint import sampled
 from ludus.agents.language.engines.branching import Reply
 from ludus.agents.language.engines.engine import Ids, Job, Sampled
 from ludus.agents.language.engines.handover import write_adapter, write_model
+from ludus.agents.language.keys import bare, secrets_of
 from ludus.agents.language.remote import NO_KEY, found_key
 from ludus.core.errors import ConfigError, CrewError, EngineGone, MissingExtra, UnknownName
 
@@ -37,6 +38,7 @@ try:
 except ImportError as absent:
     raise MissingExtra("a vLLM server", "llm") from absent
 
+PATIENCE: dict[str, Any] = {"concurrency": 256, "timeout": 1800.0, "deadline": 3600.0}
 SERVE = "python -m vllm.entrypoints.openai.api_server"
 FOR_ADAPTERS = (
     f"VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 {SERVE} ... --enable-lora --max-loras 4 --max-lora-rank 16"
@@ -75,7 +77,7 @@ class ServerEngine:
         shared: a folder that the server sees under the same path, for weights on their way; by default
             one for temporary files on this machine.
         key_variable: the environment variable that holds the server's key, if it wants one.
-        settings: of `Limits`.
+        settings: of `Limits`; long replies and new weights are waited for, by default half an hour.
 
     Attributes:
         context: how many tokens prompt and reply may have together.
@@ -99,7 +101,7 @@ class ServerEngine:
         key_variable: str = "",
         **settings: Any,
     ) -> None:
-        limits = Limits(**{"concurrency": 256, **settings})
+        limits = Limits(**{**PATIENCE, **settings})
         key = found_key(None, key_variable, needed=False)
         http = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0)
         secrets = [*secrets_of(base_url), *([key] if key and key != NO_KEY else [])]

@@ -182,6 +182,10 @@ class VLLMEngine:
         if reply is None:  # its session was closed meanwhile
             return
         said, job = output.outputs[0], reply.job
+        if said.finish_reason not in ("stop", "length"):
+            raise EngineGone(
+                f"vLLM ended a reply by {said.finish_reason!r}, and not by stop or length. Resume the run when it is mended"
+            )
         reply.ids += said.token_ids
         greedy = not job.sampling.temperature  # one token has all the probability
         reply.logprobs += [0.0] * len(said.token_ids) if greedy else said.logprobs.logprobs
