@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import importlib.util
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from ludus.agents.language.engines.vllm_engine import VLLMEngine
 from ludus.agents.language.local import LanguageModel
 from ludus.agents.language.models.causal import CausalModel
 from ludus.agents.language.models.tiny import make_tiny
-from ludus.core.errors import ConfigError, UnknownName
+from ludus.core.errors import ConfigError, EngineGone, UnknownName
 from ludus.core.ledger import Ledger
 from ludus.core.play import play
 from ludus.training.configuration import parse
@@ -383,3 +384,11 @@ def test_adapters_need_to_be_told_of(folder):
     engine.lora, engine._under_way = None, {}
     with pytest.raises(ConfigError, match=r"give the engine lora = \{r = ..., lora_alpha = ...\}"):
         engine.update({}, 1, "main")
+
+
+def test_a_reply_that_did_not_end_well_is_the_engines_end():
+    engine = VLLMEngine.__new__(VLLMEngine)
+    engine._under_way = {"1": SimpleNamespace(job=None, ids=[], logprobs=[])}
+    said = SimpleNamespace(finish_reason="abort", token_ids=[1], logprobs=None)
+    with pytest.raises(EngineGone, match="ended a reply by 'abort'"):
+        engine._take(SimpleNamespace(request_id="1", outputs=[said]))
