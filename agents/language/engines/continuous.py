@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ludus.agents.language.engines.drawing import distributions, drawn
 from ludus.agents.language.engines.engine import Ids, Job, Sampled, Sampling, awaited
 from ludus.agents.language.engines.lanes import Lanes, Shelf
 from ludus.core.errors import ConfigError, EngineGone, UnknownName
@@ -292,7 +293,8 @@ class _Batch:
     # ------------------------------------------------------------------------------- sampling
     def _step(self) -> list[tuple[Job, Sampled]]:
         """Draw a token for every reply; those that end leave."""
-        token, logprob = self._draw()
+        logp = distributions(self.logits, self.sampling, self.allowed)
+        token, logprob = drawn(logp, self.lane, [reply.draw() for reply in self.active])
         for reply, t, p in zip(self.active, token.tolist(), logprob.tolist(), strict=True):
             reply.ids.append(t)
             reply.logprobs.append(p)
@@ -368,57 +370,3 @@ class _Batch:
                 None if left is None else tuple(r[1:] for r in left if r[:1] == (t,))
                 for left, t in zip(self.allowed, tokens.tolist(), strict=True)
             ]
-
-    # -------------------------------------------------------------------------------- drawing
-    def _draw(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """A token (R,) for each reply and its log-probability (R,): the first whose cumulative probability
-        exceeds the reply's next uniform number.
-        """
-        logp = self._distributions()  # (n, V)
-        edges = logp.exp().cumsum(-1)
-        where = torch.as_tensor(self.lane, device=logp.device)
-        u = torch.as_tensor([reply.draw() for reply in self.active], dtype=logp.dtype, device=logp.device)
-        rows = edges if np.array_equal(self.lane, np.arange(len(edges))) else edges[where]
-        token = torch.searchsorted(rows, (u * rows[:, -1])[:, None], right=True)[:, 0]
-        token = token.clamp(max=logp.shape[-1] - 1)
-        chosen = logp[where, token]
-        return token.cpu().numpy(), chosen.double().cpu().numpy()
-
-    def _distributions(self) -> Tensor:
-        """Log-probabilities (n, V) from which the next token of each lane is drawn."""
-        kinds = set(self.sampling)
-        logits = self.logits.double()
-        if any(kind.temperature != 1.0 for kind in kinds):
-            warmth = [kind.temperature or 1.0 for kind in self.sampling]
-            logits = logits / torch.as_tensor(warmth, dtype=logits.dtype, device=logits.device)[:, None]
-        if any(self.allowed):
-            logits = logits.masked_fill(self._forbidden(logits.shape[1]), -torch.inf)
-        for kind in kinds:
-            if kind.temperature == 0 or kind.top_k or kind.top_p < 1:
-                rows = torch.as_tensor([s == kind for s in self.sampling], device=logits.device)
-                logits[rows] = _narrowed(logits[rows], kind)
-        return torch.log_softmax(logits, -1)
-
-    def _forbidden(self, vocabulary: int) -> Tensor:
-        """(n, V) True on tokens that lead to no allowed reply."""
-        mask = np.zeros((len(self.allowed), vocabulary), np.bool_)
-        for row, left in enumerate(self.allowed):
-            if left is not None:
-                mask[row] = True
-                mask[row, [reply[0] for reply in left if reply]] = False
-        return torch.as_tensor(mask, device=self.logits.device)
-
-
-def _narrowed(logits: Tensor, kind: Sampling) -> Tensor:
-    """Logits (N, V), -inf outside the likeliest tokens that a sampling keeps."""
-    if kind.temperature == 0:
-        return torch.full_like(logits, -torch.inf).scatter(1, logits.argmax(1, keepdim=True), 0.0)
-    if kind.top_k and kind.top_k < logits.shape[1]:
-        least = logits.topk(kind.top_k).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
-    if kind.top_p < 1:
-        ranked, order = logits.sort(descending=True)
-        share = torch.softmax(ranked, -1)
-        beyond = share.cumsum(-1) - share >= kind.top_p
-        logits = logits.scatter(1, order, ranked.masked_fill(beyond, -torch.inf))
-    return logits
