@@ -76,10 +76,10 @@ def curves(
 def _title(pattern: str) -> str:
     """What a panel is called: the pattern without what matches anything.
 
-    >>> _title("eval/nash_conv/(.+)")
+    >>> _title("eval/nash_conv/(.+)$")
     'eval/nash_conv'
     """
-    return re.sub(r"[()\\]|\.[+*]", "", pattern).strip("/") or pattern
+    return re.sub(r"[()\\^$]|\.[+*]", "", pattern).strip("/") or pattern
 
 
 def gathered(runs: list[str]) -> dict[str, list[list[dict[str, Any]]]]:
