@@ -211,13 +211,18 @@ class Client:
                 return read(self._http.get(path, cast_to=str, options=options))
             return read(self._http.post(path, cast_to=str, body=body, options=options))
         except self._sdk.APIError as fault:  # a message may quote what was sent, keys included
-            return self._trouble(fault)
+            return self._trouble(fault, timeout)
         except Nonsense as fault:
             return _Trouble(self.clean(str(fault))[:LONGEST_QUOTE], passes=True)
 
-    def _trouble(self, fault: Any) -> _Trouble:
+    def _trouble(self, fault: Any, waited: float) -> _Trouble:
         if isinstance(fault, self._sdk.APITimeoutError):
-            return _Trouble(f"no answer within {self.limits.timeout:g} s (timeout)", passes=True)
+            setting = "timeout" if waited == self.limits.timeout else "deadline"
+            return _Trouble(
+                f"no answer within {waited:.4g} s: if it is busy and not stuck, raise {setting} (now "
+                f"{getattr(self.limits, setting):g})",
+                passes=True,
+            )
         if isinstance(fault, self._sdk.APIStatusError):
             status, asked = fault.status_code, fault.response.headers.get("retry-after", "")
             return _Trouble(

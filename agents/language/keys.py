@@ -10,6 +10,11 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 REDACTED = "[redacted]"
 SHORTEST = 8  # characters of a key; a shorter one is a placeholder, and replies would be mangled for it
 _SECRET = re.compile(r"(key|token|secret|password)$|authorization", re.IGNORECASE)
+_PLAIN = re.compile(r"(^|[_-]|api)(key|secret|password)$|authorization", re.IGNORECASE)
+_WITHIN = re.compile(  # a password in an address, or a setting in its query or in an agent's text
+    r"(?i)://[^\s/@]*:[^\s/@]+@|://[^\s/@]{8,}@"
+    r"|\b(?:[\w-]*[_-]|api)?(?:key|token|secret|password)\s*=\s*[^\s,)&]{8,}"
+)
 _BEARER = re.compile(r"(?i)(\bbearer\s+|\b(?:x-api-key|api[-_]?key)\W{1,4})[^\s\"',;})]+|\bsk-[\w-]{8,}")
 
 
@@ -34,7 +39,7 @@ def secrets_in(settings: Mapping[str, Any]) -> list[str]:
     for name, value in settings.items():
         if isinstance(value, Mapping):
             out += secrets_in(value)
-        elif isinstance(value, str) and _SECRET.search(name):
+        elif isinstance(value, str) and value.strip() and _SECRET.search(name):
             out += [value, value.split()[-1]]  # a header says "Bearer" first
     return [secret for secret in dict.fromkeys(out) if len(secret) >= SHORTEST]
 
@@ -50,16 +55,17 @@ def places_of_secrets(table: Any, place: str = "") -> list[str]:
     elif isinstance(table, (list, tuple)):
         parts = [(str(number), value) for number, value in enumerate(table)]
     else:
-        return [place] if isinstance(table, str) and _tells(place.rpartition(".")[2], table) else []
+        name = next((part for part in reversed(place.split(".")) if not part.isdigit()), "")
+        return [place] if isinstance(table, str) and _tells(name, table) else []
     return [
         found for name, value in parts for found in places_of_secrets(value, f"{place}.{name}".lstrip("."))
     ]
 
 
 def _tells(name: str, value: str) -> bool:
-    """Whether a setting holds a key, or an address or an agent's text that does."""
-    within = secrets_of(value) if "://" in value and len(value.split()) == 1 else []
-    return bool(within or secrets_in({name: value})) or redact(value) != value
+    """Whether a setting holds a key, however short, or an address or an agent's text that does."""
+    named = bool(value and _PLAIN.search(name)) or bool(secrets_in({name: value}))
+    return named or bool(_WITHIN.search(value)) or redact(value) != value
 
 
 def bare(address: str) -> str:

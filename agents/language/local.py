@@ -88,12 +88,12 @@ class LanguageModel:
         self.desk = Desk(make_engine(engine, self.model, rows_at_once))
         self.forget()
 
-    def forget(self) -> None:
-        """Drop conversations under way, and everything that was worked out before."""
+    def forget(self, printed: tuple[int, str] | None = None) -> None:
+        """Drop conversations under way, and everything that was worked out before but a print of the weights."""
         self._turns: Conversations[Thread, Sampled] = Conversations()
         self._fed: dict[str, Thread] = {}  # by session: what its job under way was made from
         self._known: dict[Any, Any] = {}
-        self._print: tuple[int, str] | None = None
+        self._print = printed
 
     # ------------------------------------------------------------------------------- playing
     def submit(self, requests: Sequence[Request]) -> None:
@@ -412,17 +412,17 @@ class LanguageModel:
         """The same policy, saying what is likeliest."""
         other = copy.copy(self)
         other.manner = dataclasses.replace(self.manner, temperature=0.0, seats={})
-        other.forget()
+        other.forget(self._print)  # of the same weights, which may have moved on since
         return other
 
     def fingerprint(self) -> str:
-        """A hash of weights and manner, worked out once for each version."""
+        """A hash of weights and manner; of the weights it is worked out once for each version."""
         if self._print is None or self._print[0] != self.version:
-            digest = hashlib.blake2b(repr(self.manner).encode() + self.model.base_print(), digest_size=8)
+            digest = hashlib.blake2b(self.model.base_print(), digest_size=8)
             for part in prints(self.state()):
                 digest.update(part)
             self._print = (self.version, digest.hexdigest())
-        return self._print[1]
+        return hashlib.blake2b((repr(self.manner) + self._print[1]).encode(), digest_size=8).hexdigest()
 
     def save(self, folder: str | Path) -> None:
         """Write the model in Hugging Face format, and its manner beside it."""

@@ -31,14 +31,10 @@ def parse(tables: Mapping[str, Any], where: str = "configuration") -> RunConfig:
         where: named in messages.
 
     Raises:
-        ConfigError: a value is missing or of the wrong kind.
+        ConfigError: a value is missing or of the wrong kind, or is a secret.
         UnknownName: a key that nobody knows, with the nearest known one.
     """
-    if secrets := places_of_secrets(tables):
-        raise ConfigError(
-            f"{where}: {secrets[0]} holds a key or a password, and the files of a run would show it: put it into an "
-            "environment variable, and name that (key_variable)"
-        )
+    _refuse_secrets(tables, where)
     filled = dict(tables)
     if isinstance(filled.get("learners"), list):
         filled["learners"] = [_with_preset(learner) for learner in filled["learners"]]
@@ -54,6 +50,14 @@ def parse(tables: Mapping[str, Any], where: str = "configuration") -> RunConfig:
             raise UnknownName(f"key in {where}, at {place}:", first["loc"][-1], known) from None
         given = "" if first["type"].startswith("missing") else f" (given: {first['input']!r})"
         raise ConfigError(f"{where}: {place}: {first['msg']}{given}") from None
+
+
+def _refuse_secrets(tables: Mapping[str, Any], where: str) -> None:
+    if secrets := places_of_secrets(tables):
+        raise ConfigError(
+            f"{where}: {secrets[0]} holds a key or a password, and the files of a run would show it: put it into an "
+            "environment variable, and name that (key_variable); a server that wants none needs no such setting"
+        )
 
 
 def _with_preset(learner: Any) -> Any:
@@ -89,8 +93,13 @@ def _known(place: tuple[int | str, ...]) -> list[str]:
 
 
 def tables(config: RunConfig) -> dict[str, Any]:
-    """The configuration as nested tables, every default spelled out."""
+    """The configuration as nested tables, every default spelled out.
+
+    Raises:
+        ConfigError: it was not parsed, and holds a secret.
+    """
     out: dict[str, Any] = _ADAPTER.dump_python(config, mode="json")
+    _refuse_secrets(out, "configuration")
     return out
 
 

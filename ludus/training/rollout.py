@@ -93,9 +93,10 @@ class Table:
             more = -(-missing * dealt // have)
             found = self.episodes(lineup, step=step, first=dealt, deals=more)
             if not _decided(found):
+                why = next((episode.fault for episode in found if episode.fault), found[0].end)
                 raise TrainingError(
                     f"step {step}: {have} of {wanted} decisions (collect.decisions), and {len(found)} further games "
-                    f"gave none; the first: {found[0].fault or found[0].end}"
+                    f"gave none; the first: {why}. Mend what broke and resume, or collect.decisions = 0"
                 )
             played, dealt = played + found, dealt + more
         return played, dealt

@@ -5,8 +5,10 @@ import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import ludus
+from ludus.cli import app
 from ludus.commands.seating import agent_by
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.ledger import Ledger
@@ -177,6 +179,18 @@ def test_an_adapter_sits_down_by_its_folder(agent, tmp_path):
         ConfigError, match=r"neither a network .* nor a language model \(config.json, adapter_config"
     ):
         agent_by(str(tmp_path.parent), game)
+
+
+@pytest.mark.parametrize("written", ["learned={}", "learned=language(path={})"])
+def test_an_adapter_plays_a_tournament_by_its_folder(written, agent, tmp_path):
+    moved(agent).save(tmp_path / "adapter")
+    agents = f"uniform, {written.format(tmp_path / 'adapter')}"
+    out = tmp_path / "cup"
+    told = CliRunner().invoke(
+        app, ["tournament", "kuhn_poker", "--agents", agents, "--seeds", "1", "--out", str(out)]
+    )
+    assert told.exit_code == 0, told.output
+    assert "learned" in told.output
 
 
 def test_an_adapter_that_was_trained_with_dropout_has_none_here(agent, tmp_path):

@@ -14,7 +14,7 @@ from ludus.core.errors import ConfigError
 from ludus.core.match import Match
 from ludus.core.play import play
 from ludus.core.registry import make
-from ludus.training.configuration import parse
+from ludus.training.configuration import dump, parse, tables
 from ludus.training.run import train
 
 KEY = "zq-4711-do-not-tell"
@@ -95,27 +95,54 @@ def test_a_key_on_the_command_line_is_not_repeated():
         assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("rival", [
-    {"name": "openai", "model": "m", "base_url": "http://h/v1", "api_key": KEY},
-    {"name": "openai", "model": "m", "base_url": f"http://me:{KEY}@h/v1"},
-    {"name": "openai", "model": "m", "extra": {"headers": {"Authorization": f"Bearer {KEY}"}}},
-    f"openai(model=m, base_url=http://h/v1, api_key={KEY})",
-], ids=["key", "address", "header", "text"])  # fmt: skip
-def test_a_key_reaches_no_run(rival, tmp_path):
-    tables = {
-        "root": str(tmp_path), "game": {"name": "kuhn_poker"}, "policies": {"main": "network"},
+def running(rival, root):
+    """Tables of a run that measures itself against somebody."""
+    return {
+        "root": str(root), "game": {"name": "kuhn_poker"}, "policies": {"main": "network"},
         "lineup": {"player": "main"}, "learners": [{"policy": "main"}], "phases": [{"steps": 1}],
         "evaluate": {"measures": [{"name": "against", "opponents": {"rival": rival}}]},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("rival", [
+    {"name": "openai", "model": "m", "base_url": "http://h/v1", "api_key": KEY},
+    {"name": "openai", "model": "m", "base_url": "http://h/v1", "api_key": KEY[:6]},
+    {"name": "openai", "model": "m", "base_url": f"http://me:{KEY[:6]}@h/v1"},
+    {"name": "openai", "model": "m", "extra": {"secret": [KEY]}},
+    f"openai(model=m, base_url=http://me:{KEY}@h/v1)",
+    f"openai(model=m, base_url=http://h/v1?key={KEY})",
+    {"name": "openai", "model": "m", "base_url": f"http://me:{KEY}@h/v1"},
+    {"name": "openai", "model": "m", "extra": {"headers": {"Authorization": f"Bearer {KEY}"}}},
+    f"openai(model=m, base_url=http://h/v1, api_key={KEY})",
+], ids=["key", "short", "short password", "list", "address in text", "query in text", "address", "header", "text"])  # fmt: skip
+def test_a_key_reaches_no_run(rival, tmp_path):
     with pytest.raises(
         ConfigError, match=r"evaluate\.measures\.0\.opponents\.rival.* holds a key .*key_variable"
     ) as told:
-        train(parse(tables))
-    assert KEY not in str(told.value)
+        train(parse(running(rival, tmp_path)))
+    assert KEY[:6] not in str(told.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_that_was_not_parsed_is_not_written_either(tmp_path):
+    config = parse(running("uniform", tmp_path))
+    config.evaluate.measures[0].settings["opponents"]["rival"] = {"name": "openai", "api_key": KEY}
+    for write in (tables, lambda config: dump(config, tmp_path)):
+        with pytest.raises(ConfigError, match=r"rival\.api_key holds a key") as told:
+            write(config)
+        assert KEY not in str(told.value)
     assert not list(tmp_path.iterdir())
 
 
 def test_settings_without_keys_hold_none():
     assert not places_of_secrets(
-        {"key_variable": "MY_API_KEY", "url": "http://host:81/v1?version=2", "path": "a/b", "n": [1]}
+        {
+            "key_variable": "MY_API_KEY",
+            "url": "http://host:81/v1?version=2",
+            "path": "a/b",
+            "n": [1],
+            "api_key": "",
+            "rival": "openai(model=m, base_url=http://h:81/v1, key_variable=MY_API_KEY)",
+            "system": "Say x@y: [bet]",
+        }
     )

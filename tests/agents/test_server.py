@@ -366,4 +366,18 @@ def test_a_usage_of_another_kind_saves_nothing(usage):
 
 def test_long_replies_are_waited_for():
     with Server(completion()) as server, ServerEngine(server.url) as it:
-        assert it.client.limits.timeout >= 1800
+        limits = it.client.limits
+        assert limits.deadline > limits.timeout >= 3600
+
+
+@pytest.mark.parametrize(("limits", "setting"), [({"timeout": 0.1}, r"timeout \(now 0\.1\)"),
+                                                 ({"deadline": 0.2}, r"deadline \(now 0\.2\)")])  # fmt: skip
+def test_what_takes_too_long_names_the_setting(limits, setting):
+    def answer(body, headers):
+        if not body.get("allowed_token_ids"):
+            time.sleep(0.5)
+        return completion()(body, headers)
+
+    told = pytest.raises(EngineGone, match=f"no answer within .* raise {setting}")
+    with Server(answer) as server, engine(server, attempts=1, **limits) as it, told:
+        it.sample([job()])

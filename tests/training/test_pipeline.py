@@ -1,6 +1,7 @@
 """Games played one step ahead: by which weights, with what result, and that a killed run goes on the same."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -218,3 +219,42 @@ def test_a_twin_names_the_weights_that_it_samples_with(tmp_path):
             weight.add_(0.1)  # it learns, in another thread than the twin plays in
     policy.version = 2
     assert twin.fingerprint() == before != policy.fingerprint()
+
+
+@pytest.mark.parametrize("greedy", ["false", "true"])
+def test_an_engine_with_weights_of_its_own_plays_apart_as_by_turns(greedy, tmp_path, monkeypatch):
+    folder = make_tiny(tmp_path / "tiny", width=16, layers=1, heads=2)
+    monkeypatch.setattr("ludus.agents.language.local.make_engine", lambda spec, model, most: Owner(folder))
+    learned, play = threading.Event(), Pipeline._play
+
+    def late(self, *given):
+        if threading.current_thread() is not threading.main_thread():
+            assert learned.wait(60)
+        return play(self, *given)
+
+    monkeypatch.setattr(Pipeline, "_play", late)
+    policy = f'name = "language"\npath = {json.dumps(str(folder))}\nstyle = "compact"'
+    learner = 'preset = "spiral"\nobjective.aggregation.length = 64'
+    played = {}
+    for apart in ("false", "true"):
+        more = (
+            f"name=apart_{apart}",
+            f"collect.apart={apart}",
+            f"collect.greedy={greedy}",
+            "collect.samples=2",
+        )
+        run = Run(configured(tmp_path, *more, policy=policy, learner=learner))
+        lineup, learns = {"player": "main"}, run.policies["main"]
+        with run.pipeline.meanwhile(lineup, 2):
+            with torch.no_grad():
+                for weight in learns.parameters():
+                    weight.add_(0.1)
+            learns.version += 1
+            learned.set()
+        learned.clear()
+        played[apart] = run.pipeline.take(lineup, 2).episodes
+    assert [one.to_json() for one in played["true"]] == [one.to_json() for one in played["false"]]
+    for apart in played.values():
+        for sample in (0, 1):  # the first may be played by likeliest replies, which is another manner
+            mine = [one for one in apart if one.match.sample == sample]
+            assert len({mark for one in mine for mark in one.agent_fingerprints.values()}) == 1

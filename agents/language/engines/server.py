@@ -38,7 +38,7 @@ try:
 except ImportError as absent:
     raise MissingExtra("a vLLM server", "llm") from absent
 
-PATIENCE: dict[str, Any] = {"concurrency": 256, "timeout": 1800.0, "deadline": 3600.0}
+PATIENCE: dict[str, Any] = {"concurrency": 256, "timeout": 3600.0, "deadline": 7200.0}
 SERVE = "python -m vllm.entrypoints.openai.api_server"
 FOR_ADAPTERS = (
     f"VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 {SERVE} ... --enable-lora --max-loras 4 --max-lora-rank 16"
@@ -77,7 +77,7 @@ class ServerEngine:
         shared: a folder that the server sees under the same path, for weights on their way; by default
             one for temporary files on this machine.
         key_variable: the environment variable that holds the server's key, if it wants one.
-        settings: of `Limits`; long replies and new weights are waited for, by default half an hour.
+        settings: of `Limits`; long replies and new weights are waited for, by default an hour.
 
     Attributes:
         context: how many tokens prompt and reply may have together.
