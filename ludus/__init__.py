@@ -7,7 +7,8 @@
 """
 
 from ludus.core.agent import Agent, Decision, Failure, FirstLegal, Request, Tokens, Uniform
-from ludus.core.array_game import NATURE, OVER, TOGETHER, ArrayGame, Batch, batch
+from ludus.core.array_game import NATURE, OVER, TOGETHER, ArrayGame
+from ludus.core.batch import Batch, batch
 from ludus.core.episode import Episode, Step, read, write
 from ludus.core.errors import LudusError
 from ludus.core.exact import (

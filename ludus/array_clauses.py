@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ludus.clauses import Moment, Skip, clause, require
 from ludus.core.array_game import ArrayGame, Position
-from ludus.core.compiled import COMPILED, compiling, kernel
+from ludus.core.compiled import compiling, kernel, odds_for, opened
 from ludus.core.game import CHANCE, Game
 from ludus.core.tables import expand
 
@@ -74,20 +74,18 @@ class _Rows:
         self.mask, self.pay = np.zeros((n, len(game.moves)), np.uint8), np.zeros((n, k), np.float32)
         self._aside, self._waiting = np.zeros((n, k), np.int32), np.zeros(n, np.int8)
         self._streams, self._who = np.arange(n, dtype=np.uint64), np.zeros(n, np.int8)
+        self._done = np.zeros(n, np.bool_)
         self._seen = np.zeros((n, *game.shape), game.dtype)
 
     def lay(self, moves: Sequence[int]) -> None:
         """Lay down the next seat's move (N,) in every row; after the last seat's, nature settles."""
-        states, first = _open(self.states), _open(self.game.first)
+        loops = kernel(self.game)
+        states, first = opened(loops, self.states), opened(loops, self.game.first)
         with compiling(type(self.game).__name__):
-            kernel(self.game).forward(
+            loops.forward(
                 states, first, np.array(moves, np.int32), self._aside, self._waiting, self._streams, self._seen,
-                self.mask, self.pay, self._who, self.game.outcomes, 0, self.n,
+                self.mask, self.pay, self._done, self._who, odds_for(self.game, self.n), 0, self.n,
             )  # fmt: skip
-
-
-def _open(records: NDArray[Any]) -> NDArray[Any]:
-    return records if COMPILED else records.view(np.recarray)
 
 
 def _settled(game: ArrayGame, position: Position, paid: NDArray[Any]) -> list[tuple[bytes, NDArray[Any]]]:

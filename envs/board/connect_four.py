@@ -27,15 +27,21 @@ class ConnectFour(ArrayGame):
     perfect_information = True
 
     def __init__(self, rows: int = 6, columns: int = 7) -> None:
-        if not (4 <= rows <= 100 and 4 <= columns <= 100):
+        if not (4 <= rows <= 100 and 4 <= columns <= 60):
             raise ValueError(
-                f"connect four needs from 4 to 100 rows and columns, not {rows} rows, {columns} columns"
+                f"connect four needs 4 to 100 rows and 4 to 60 columns, not {rows} rows, {columns} columns"
             )
-        # Squares hold 0 (free) or seat + 1; row 0 is the lowest.
-        squares = ("squares", np.int8, (rows, columns))
-        self.record = np.dtype([squares, ("height", np.int8, columns), ("turn", np.int8), ("over", np.int8)])
+        # Each row of a player's discs is a number, column by column its bits; row 0 is the lowest.
+        bits = np.int16 if columns < 15 else np.int64
+        self.record = np.dtype(
+            [("discs", bits, (2, rows)), ("height", np.int8, columns), ("left", np.int16), ("turn", np.int8),
+             ("over", np.int8)]
+        )  # fmt: skip
         self.moves = tuple(str(column + 1) for column in range(columns))
         self.shape = (3, rows, columns)  # planes: own discs, the other's, free places; the lowest row last
+
+    def setup(self, s: Any) -> None:
+        s.left = s.discs.shape[1] * len(self.moves)
 
     @staticmethod
     def mover(s: Any) -> int:
@@ -44,44 +50,45 @@ class ConnectFour(ArrayGame):
     @staticmethod
     def legal(s: Any, seat: int, out: Any) -> None:
         for a in range(out.shape[0]):
-            out[a] = s.height[a] < s.squares.shape[0]
+            out[a] = s.height[a] < s.discs.shape[1]
 
     @staticmethod
     def move(s: Any, a: int, pay: Any) -> None:
-        rows, columns = s.squares.shape
-        row, own = s.height[a], s.turn + 1
-        s.squares[row, a] = own
+        rows, row, turn = s.discs.shape[1], int(s.height[a]), s.turn
+        level = int(s.discs[turn, row]) | (1 << a)
+        s.discs[turn, row] = level
         s.height[a] = row + 1
-        full = True
-        for column in range(columns):
-            full = full and s.height[column] == rows
-        won = False
-        for up, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
-            length = 1
-            for sign in (-1, 1):
-                r, c = row + sign * up, a + sign * right
-                while 0 <= r < rows and 0 <= c < columns and s.squares[r, c] == own:
-                    length += 1
-                    r, c = r + sign * up, c + sign * right
-            won = won or length >= 4
-        if won:
-            pay[s.turn] += 1
-            pay[1 - s.turn] -= 1
-        s.over = won or full
-        s.turn = 1 - s.turn
+        s.left -= 1
+        lines = level & (level >> 1) & (level >> 2) & (level >> 3)
+        for low in range(max(0, row - 3), min(row, rows - 4) + 1):  # four rows, this one among them
+            first, second = int(s.discs[turn, low]), int(s.discs[turn, low + 1])
+            third, fourth = int(s.discs[turn, low + 2]), int(s.discs[turn, low + 3])
+            lines |= first & second & third & fourth
+            lines |= first & (second >> 1) & (third >> 2) & (fourth >> 3)
+            lines |= first & (second << 1) & (third << 2) & (fourth << 3)
+        if lines:
+            pay[turn] += 1
+            pay[1 - turn] -= 1
+        s.over = lines != 0 or s.left == 0
+        s.turn = 1 - turn
 
     @staticmethod
     def observe(s: Any, seat: int, out: Any) -> None:
-        rows, columns = s.squares.shape
-        for column in range(columns):
-            for row in range(rows):
-                plane = 2 if row >= s.height[column] else 0 if s.squares[row, column] == seat + 1 else 1
-                out[plane, rows - 1 - row, column] = 1
+        rows, columns = out.shape[1:]
+        for row in range(rows):
+            own, other = int(s.discs[seat, rows - 1 - row]), int(s.discs[1 - seat, rows - 1 - row])
+            for column in range(columns):
+                out[0, row, column] = (own >> column) & 1
+            for column in range(columns):
+                out[1, row, column] = (other >> column) & 1
+            for column in range(columns):
+                out[2, row, column] = (((own | other) >> column) & 1) ^ 1
 
     def describe(self, s: Any, seat: int) -> str:
         wide = len(self.moves[-1])
         lines = [
-            " ".join(f"{'.xo'[square]:>{wide}}" for square in row) for row in reversed(s.squares.tolist())
+            " ".join(f"{'.xo'[(own >> c & 1) + 2 * (other >> c & 1)]:>{wide}}" for c in range(len(self.moves)))
+            for own, other in zip(*s.discs[:, ::-1].tolist(), strict=True)
         ]
         numbers = " ".join(f"{name:>{wide}}" for name in self.moves)
         return "\n".join((f"You play {'xo'[seat]}.", *lines, numbers))

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from ludus.core.agent import Agent, Request, Uniform
 from ludus.core.array_game import ArrayGame, Position
-from ludus.core.compiled import COMPILED, compiling, kernel, rows, spread
+from ludus.core.compiled import compiling, kernel, odds_for, opened, rows, spread
 from ludus.core.errors import ConfigError, IllegalMove, MissingExtra, UnknownName
 from ludus.core.game import Choice, Forfeit, Game, Seat
 from ludus.core.live import ask
@@ -47,7 +47,7 @@ except ImportError as fault:
     raise MissingExtra("the vector door", "doors") from fault
 from ludus.envs.doors.host import REDEALS
 
-OVER, STAY, DEAL = -2, -1, -2  # a mover, and two choices: as in ludus.core.kernel
+OVER, STAY, DEAL = -2, -3, -2  # a mover, and two choices: as in ludus.core.kernel
 _KEYS = itertools.count()
 
 Observation = dict[str, NDArray[Any]]
@@ -117,6 +117,7 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self._paid, self._mover = np.zeros((n, k), np.float32), np.zeros(n, np.int8)
         self._aside, self._waiting = np.zeros((n, k), np.int32), np.zeros(n, np.int8)
         self._choice, self._drawn = np.zeros(n, np.int32), np.zeros(n, np.int32)
+        self._ended, self._odds = np.zeros(n, np.bool_), odds_for(game, n)
         self._redeals, self._length = np.zeros(n, np.int64), np.zeros(n, np.int64)
         self._return, self._since = np.zeros(n), np.zeros(n)
         self._keys, self._rngs = [""] * n, list[np.random.Generator]()
@@ -178,12 +179,10 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
 
     # ---------------------------------------------------------------------------------- the rows
     def _forward(self) -> None:
-        states, first = self._states, self.game.first
-        if not COMPILED:
-            states, first = states.view(np.recarray), first.view(np.recarray)
+        states, first = opened(self._loops, self._states), opened(self._loops, self.game.first)
         spread(
             self._loops.forward, self.num_envs, states, first, self._choice, self._aside, self._waiting,
-            self._streams, self._seen, self._mask, self._paid, self._mover, self.game.outcomes,
+            self._streams, self._seen, self._mask, self._paid, self._ended, self._mover, self._odds,
         )  # fmt: skip
 
     def _deal(self, which: NDArray[np.bool_]) -> None:
@@ -275,9 +274,7 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         which = np.flatnonzero(done)
         seen = np.zeros((which.size, *self.game.shape), self.game.dtype)
         states = self._states[which]
-        self._loops.look(
-            states if COMPILED else states.view(np.recarray), learner[which].astype(np.int8), seen
-        )
+        self._loops.look(opened(self._loops, states), learner[which].astype(np.int8), seen)
         nothing_asked = np.ones((which.size, len(self.game.moves)), np.int8)
         final = np.full(self.num_envs, None, object)
         for row, features, mask in zip(which, seen, nothing_asked, strict=True):

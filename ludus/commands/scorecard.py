@@ -213,7 +213,7 @@ def _again(game: Game[Any]) -> None:
 
 
 def _batch_speed(game: ArrayGame, rows: int = 1024, seconds: float = 0.3) -> float:
-    from ludus.core.array_game import Batch
+    from ludus.core.batch import Batch
 
     batch = Batch(game, rows)
     batch.step(batch.random_actions())

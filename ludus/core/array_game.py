@@ -10,13 +10,16 @@ Shape letters: N rows, K seats, A moves, C chance outcomes, F features (any shap
 from __future__ import annotations
 
 import functools
+import hashlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ludus.core.compiled import COMPILED, compiling, kernel, rows, spread
+from ludus.core.compiled import COMPILED, helpers, kernel
 from ludus.core.errors import IllegalMove
 from ludus.core.game import CHANCE, Choice, Game, Interface, Seat, View
 
@@ -91,6 +94,8 @@ class ArrayGame(Game[Position]):
         outcomes: how many outcomes a chance move has at most (C).
         shape: shape of the features (F).
         dtype: "uint8", "int16" or "float32", of the features.
+        compiled: whether the scalar game, too, asks the compiled rules where numba is installed: for rules
+            that take long in Python. Plain functions that rules call are compiled with them.
     """
 
     record: np.dtype[Any]
@@ -98,6 +103,7 @@ class ArrayGame(Game[Position]):
     outcomes: int = 0
     shape: tuple[int, ...]
     dtype: ClassVar[str] = "uint8"
+    compiled: ClassVar[bool] = False
     view_is_complete = True
 
     # ----------------------------------------------------------- what a game's author writes
@@ -117,6 +123,11 @@ class ArrayGame(Game[Position]):
     @staticmethod
     def odds(s: Any, out: Any) -> None:
         """Write the probabilities of nature's outcomes into out (C,) float64."""
+
+    @staticmethod
+    def toss(s: Any, u: float) -> int:
+        """The outcome that u, uniform in [0, 1), makes of nature's move; optional, where `odds` are slow."""
+        return 0
 
     @staticmethod
     def move(s: Any, a: int, pay: Any) -> None:
@@ -152,34 +163,64 @@ class ArrayGame(Game[Position]):
 
     @_remembered
     def turn(self, state: Position) -> tuple[Seat, ...]:
-        return self._turn(self.mover(self.open(state.record)))
+        return self._turn(int(self._ask("mover", state.record)))
 
     def _turn(self, mover: int) -> tuple[Seat, ...]:
         if mover >= 0:
             return (self.seats[mover],)
         return {OVER: (), NATURE: (CHANCE,), TOGETHER: self.seats}[mover]
 
+    def _ask(self, rule: str, record: bytes, *given: Any) -> Any:
+        """What a rule, compiled or not, says of a position."""
+        if self._loops is not None:
+            return getattr(self._loops, f"solo_{rule}")(np.frombuffer(bytearray(record), self.record), *given)
+        return getattr(self, rule)(self.open(record), *given)
+
+    def _after(self, rule: str, record: bytes, *given: Any) -> bytes:
+        """The position that `move` or `joint` makes of one."""
+        if self._loops is not None:
+            copy = np.frombuffer(bytearray(record), self.record)
+            getattr(self._loops, f"solo_{rule}")(copy, *given)
+            return copy.tobytes()
+        s = self.open(record)
+        getattr(self, rule)(s, *given)
+        return s.tobytes()
+
+    @functools.cached_property
+    def _loops(self) -> ModuleType | None:
+        """The compiled rules, where the scalar game asks them."""
+        loops = kernel(self) if self.compiled and COMPILED else None
+        return loops if loops is not None and loops.COMPILED else None
+
+    def _odds(self, record: bytes) -> NDArray[np.float64]:
+        p = np.zeros(self.outcomes)
+        self._ask("odds", record, p)
+        return p
+
+    def _legal(self, record: bytes, seat: int) -> NDArray[np.bool_]:
+        mask = np.zeros(len(self.moves), np.uint8)
+        self._ask("legal", record, seat, mask)
+        return mask.astype(np.bool_)
+
     @_remembered
     def chance(self, state: Position) -> Sequence[tuple[int, float]]:
-        p = np.zeros(self.outcomes)
-        self.odds(self.open(state.record), p)
-        return [(outcome, float(share)) for outcome, share in enumerate(p) if share > 0]
+        return [
+            (outcome, share) for outcome, share in enumerate(self._odds(state.record).tolist()) if share > 0
+        ]
 
     @_remembered
     def options(self, state: Position, seat: Seat) -> Choice:
-        mask = np.zeros(len(self.moves), np.uint8)
-        self.legal(self.open(state.record), self.seats.index(seat), mask)
-        legal = mask.astype(np.bool_)
+        legal = self._legal(state.record, self.seats.index(seat))
         legal.flags.writeable = False
         return Choice(self.moves, legal)
 
     @_remembered
     def view(self, state: Position, seat: Seat) -> View:
-        s, k = self.open(state.record), self.seats.index(seat)
+        k = self.seats.index(seat)
         features = np.zeros(self.shape, self.dtype)
-        self.observe(s, k, features)
+        self._ask("observe", state.record, k, features)
         features.flags.writeable = False
-        return View(self.describe(s, k), features)
+        return View(self.describe(self.open(state.record), k), features)
 
     def play(self, state: Position, moves: Mapping[Seat, Any]) -> Position:
         return self._play(state, *((seat, self._whole(seat, move)) for seat, move in moves.items()))
@@ -190,33 +231,26 @@ class ArrayGame(Game[Position]):
         raise IllegalMove(f"{self.id}: {seat} cannot play {move!r} here: moves are whole numbers")
 
     @_remembered
-    def _play(self, state: Position, *laid: tuple[Seat, Any]) -> Position:
+    def _play(self, state: Position, *laid: tuple[Seat, int]) -> Position:
         moves = dict(laid)
-        s = self.open(state.record)
-        pay = np.zeros(len(self.seats), np.float32)
-        mover = self.mover(s)
+        mover = int(self._ask("mover", state.record))
         for seat, move in moves.items():
-            self._refuse(s, mover, seat, move)
+            self._refuse(state.record, mover, seat, move)
+        pay = np.zeros(len(self.seats), np.float32)
         if mover == TOGETHER:
-            self.joint(s, np.array([int(moves[seat]) for seat in self.seats], np.int32), pay)
+            together = np.array([moves[seat] for seat in self.seats], np.int32)
+            record = self._after("joint", state.record, together, pay)
         else:
             ((_, move),) = moves.items()
-            self.move(s, int(move), pay)
-        return Position(s.tobytes(), tuple(float(p) for p in pay))
+            record = self._after("move", state.record, move, pay)
+        return Position(record, tuple(pay.tolist()))
 
-    def _refuse(self, s: Any, mover: int, seat: Seat, move: Any) -> None:
+    def _refuse(self, record: bytes, mover: int, seat: Seat, move: int) -> None:
         """Raise IllegalMove unless `seat` may play `move`."""
         if seat not in (turn := self._turn(mover)):
             raise IllegalMove(f"{self.id}: it is not the turn of {seat} but of {', '.join(turn) or 'nobody'}")
-        if mover == NATURE:
-            names, odds = tuple(map(str, range(self.outcomes))), np.zeros(self.outcomes)
-            self.odds(s, odds)
-            allowed = Choice(names, odds > 0)
-        else:
-            mask = np.zeros(len(self.moves), np.uint8)
-            self.legal(s, self.seats.index(seat), mask)
-            allowed = Choice(self.moves, mask.astype(np.bool_))
-        if move not in allowed:
+        allowed = self._odds(record) > 0 if mover == NATURE else self._legal(record, self.seats.index(seat))
+        if not (0 <= move < len(allowed) and allowed[move]):
             raise IllegalMove(f"{self.id}: {seat} cannot play {move!r} here")
 
     def payoff(self, state: Position) -> Mapping[Seat, float]:
@@ -225,132 +259,18 @@ class ArrayGame(Game[Position]):
     def interface(self, seat: Seat) -> Interface:
         return Interface(Choice(self.moves, np.ones(len(self.moves), np.bool_)), self.shape, self.dtype)
 
+    def fingerprint(self) -> str:
+        return _with_helpers(super().fingerprint(), type(self))
+
     def __getstate__(self) -> dict[str, Any]:
-        made_again = ("first", "_known_")
+        made_again = ("first", "_known_", "_loops")
         return {k: v for k, v in self.__dict__.items() if not k.startswith(made_again)}
 
 
-# ---------------------------------------------------------------------------------- the batch
-class Batch:
-    """N games stepped together; a finished game starts again in the same step.
-
-    Chance is resolved inside `step`; where seats move together they are asked one by one and their
-    moves kept aside, so that every row has one mover. The arrays are overwritten by each step.
-
-    Attributes:
-        observation: (N, *F) what the mover of each row sees.
-        legal: (N, A) bool, what it may do.
-        mover: (N,) int8, its seat.
-        reward: (N, K) float32, what the last step paid every seat.
-        done: (N,) bool, whether the last step ended the game; the arrays above are the next one's.
-        opening: (N, K) float32, what the deal of a row's present game paid, before any decision.
-
-    Rows have streams of their own: what happens in row i depends on the seed and i, not on N.
-    """
-
-    def __init__(self, game: ArrayGame, n: int, seed: int = 0) -> None:
-        if n < 1:
-            raise ValueError(f"a batch has at least one row, not {n}")
-        a, k = len(game.moves), len(game.seats)
-        self.game, self.n = game, n
-        self._states = np.zeros(n, game.record)
-        self._streams = np.random.SeedSequence(seed).generate_state(n, np.uint64)
-        self._dice = np.random.SeedSequence([seed, 1]).generate_state(n, np.uint64)
-        self.observation = np.zeros((n, *game.shape), game.dtype)
-        self._mask = np.zeros((n, a), np.uint8)
-        self.legal = self._mask.view(np.bool_)
-        self.reward = np.zeros((n, k), np.float32)
-        self.opening = np.zeros((n, k), np.float32)
-        self.done = np.zeros(n, np.bool_)
-        self.mover = np.zeros(n, np.int8)
-        self._aside = np.zeros((n, k), np.int32)
-        self._waiting = np.zeros(n, np.int8)
-        self._choice = np.full(n, -1, np.int32)
-        self._rows, self._loops = rows(), kernel(game)
-        with compiling(type(game).__name__):
-            self._play(self._choice)  # below zero: every row starts anew
-        self.done[:] = False
-
-    def random_actions(self) -> NDArray[np.int32]:
-        """A uniformly drawn legal move for each row, (N,) int32, from each row's own stream."""
-        spread(self._rows.uniform, self.n, self._mask, self._choice, self._dice)
-        return self._choice
-
-    def step(self, actions: NDArray[Any]) -> None:
-        """Play actions (N,), whole numbers, of the movers.
-
-        Raises:
-            IllegalMove: an action is not legal; nothing has been played.
-        """
-        given = np.asarray(actions)
-        if given.shape != (self.n,) or given.dtype.kind not in "iu":
-            raise ValueError(
-                f"step takes whole numbers of shape ({self.n},), not {given.dtype} of {given.shape}"
-            )
-        choice = np.ascontiguousarray(given, np.int32)
-        if (row := self._rows.refused(self._mask, choice)) >= 0:
-            raise IllegalMove(
-                f"{self.game.id}, row {row}: seat {self.mover[row]} cannot play {choice[row]}; "
-                f"legal are {np.flatnonzero(self.legal[row]).tolist()}"
-            )
-        self._play(choice)
-
-    def _play(self, choice: NDArray[np.int32]) -> None:
-        states, first = self._states, self.game.first
-        if not COMPILED:
-            states, first = states.view(np.recarray), first.view(np.recarray)
-        spread(
-            self._loops.step, self.n, states, first, choice, self._aside, self._waiting, self._streams,
-            self.observation, self._mask, self.reward, self.opening, self.done, self.mover, self.game.outcomes,
-        )  # fmt: skip
-
-    def look(self, seat: int) -> NDArray[Any]:
-        """What `seat` now sees of every row, whoever is to move: (N, *F)."""
-        seen = np.zeros_like(self.observation)
-        states = self._states if COMPILED else self._states.view(np.recarray)
-        self._loops.look(states, np.full(self.n, seat, np.int64), seen)
-        return seen
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Everything that decides the future of the batch, as plain arrays; `restore` takes it back."""
-        kept = {name.removeprefix("_"): getattr(self, name).copy() for name in _STATE}
-        return kept | {"states": kept["states"].view(np.uint8).reshape(self.n, -1)}
-
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Continue from what `state` returned, on a batch of the same game and size.
-
-        Raises:
-            ValueError: the state is that of another game or size; nothing has been changed.
-        """
-        mine = self.state()
-        for name, array in mine.items():
-            if name not in state or state[name].shape != array.shape or state[name].dtype != array.dtype:
-                raise ValueError(
-                    f"{name!r} does not fit {self.game!r} with {self.n} rows: another game or size?"
-                )
-        for name in _STATE:
-            array = state[name.removeprefix("_")]
-            if name == "_states":
-                array = np.ascontiguousarray(array).view(self.game.record)[:, 0]
-            getattr(self, name)[...] = array
-
-
-_STATE = (
-    "_states", "_streams", "_dice", "observation", "_mask", "reward", "opening", "done", "mover", "_aside",
-    "_waiting",
-)  # fmt: skip
-
-
-def batch(game: ArrayGame | str, n: int, seed: int = 0, **params: Any) -> Batch:
-    """`n` games of an array game, stepped together.
-
-    Raises:
-        TypeError: the game is not an array game.
-    """
-    if isinstance(game, str):
-        from ludus.core.registry import make
-
-        game = make(game, **params)  # type: ignore[assignment]
-    if not isinstance(game, ArrayGame):
-        raise TypeError(f"{game!r} is no array game: only games over records can be stepped in a batch")
-    return Batch(game, n, seed)
+@functools.lru_cache(maxsize=256)
+def _with_helpers(fingerprint: str, rules: type) -> str:
+    """A fingerprint that changes with the functions that rules call, too."""
+    if not (called := helpers(rules)):
+        return fingerprint
+    sources = "".join(inspect.getsource(function) for function in called)
+    return hashlib.blake2b((fingerprint + sources).encode(), digest_size=8).hexdigest()

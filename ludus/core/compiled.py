@@ -2,7 +2,8 @@
 
 numba's cache knows only top-level functions of real modules. So the text of `kernel.py`, put after
 the imports of a game's own functions, is written to a file under the cache folder and imported from
-there. Without numba the same text runs as ordinary Python.
+there. Without numba the same text runs as ordinary Python, and so it does for a game whose rules numba cannot
+compile. Plain functions that rules call, in whatever module, are compiled with them.
 """
 
 from __future__ import annotations
@@ -14,20 +15,25 @@ import importlib.util
 import inspect
 import os
 import pickle
+import re
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 COMPILED = importlib.util.find_spec("numba") is not None
-_PARTS = ("mover", "legal", "odds", "move", "joint", "observe")
-_HEAD = "from typing import Any\n\nimport numpy as np\nfrom numba import njit\n"
+_PARTS = ("mover", "legal", "odds", "toss", "move", "joint", "observe")
+_HEAD = "from typing import Any\n\nimport numpy as np\nfrom ludus.core.compiled import jit\n"
+BLOCK = 1024  # rows: some twenty microseconds of work, about what it costs to wake a thread
+_SETTINGS: dict[str, Any] = {"_nrt": False, "error_model": "numpy"}
 _MARKS = "# ---- shared by all games ----", "# ---- of each game ----"
 
 
@@ -35,36 +41,170 @@ _MARKS = "# ---- shared by all games ----", "# ---- of each game ----"
 def rows() -> ModuleType:
     """The loops that know no game: `uniform` and `refused`, cached in memory and on disk."""
     if not COMPILED:
-        return _plain("rows", {}, _template()[0])
+        return _plain("rows", {}, _template()[0], compiled=False)
     module = _from_disk("rows", _HEAD + _template()[0], "")
     with compiling("rows"):
-        module.uniform(np.ones((1, 1), np.uint8), np.zeros(1, np.int32), np.zeros(1, np.uint64), 0, 1)
-        module.refused(np.ones((1, 1), np.uint8), np.zeros(1, np.int32))
+        mask, one = np.ones((1, 1), np.uint8), np.zeros(1, np.int32)
+        module.uniform(mask, one, np.zeros(1, np.uint64), 0, 1)
+        module.refused(mask, one, np.zeros(1, np.int8))
     return module
 
 
+def jit(*function: Any, **settings: Any) -> Any:
+    """Numba's `njit`, without counts of references and checks for division by zero, for loops and rules."""
+    from numba import njit
+
+    return njit(*function, **_SETTINGS, **settings)
+
+
 def kernel(game: Any) -> ModuleType:
-    """The loops over an array game's own functions: `step`, `expand`, `look`, cached like `rows`."""
+    """The loops over an array game's own functions: `step`, `expand`, `look`, cached like `rows`.
+
+    Its `COMPILED` says whether numba compiles them; where it cannot, one warning says why.
+    """
     rules: Any = type(game)
-    return _kernel(rules)
+    traits = _traits(game)
+    loops: Any = _kernel(rules, traits)
+    if loops.COMPILED and loops.tried is None:
+        loops.tried = _trial(game, loops)
+        if loops.tried:
+            warnings.warn(loops.tried, stacklevel=3)
+    return _uncompiled(rules, traits) if loops.tried else loops
+
+
+def opened(loops: ModuleType, records: NDArray[Any]) -> NDArray[Any]:
+    """Records as these loops want them: their fields are attributes."""
+    return records if loops.COMPILED else records.view(np.recarray)
+
+
+def odds_for(game: Any, n: int) -> NDArray[np.float64]:
+    """Room for the odds of nature's moves while the loops run over n rows: a line for each block."""
+    return np.zeros((-(-n // BLOCK), game.outcomes))
 
 
 @functools.cache
-def _kernel(rules: Any) -> ModuleType:
-    if not COMPILED or not _importable(rules):
-        return _plain(rules.__name__, {part: getattr(rules, part) for part in _PARTS}, "".join(_template()))
+def _kernel(rules: Any, traits: tuple[tuple[str, Any], ...]) -> ModuleType:
+    if not COMPILED:
+        return _uncompiled(rules, traits)
+    for helper in helpers(rules):
+        _compile_in_calls(helper)
+    if not _importable(rules):
+        return _plain(rules.__name__, _parts(rules) | dict(traits), "".join(_template()), compiled=True)
     head = f"{_HEAD}from {rules.__module__} import {rules.__name__} as R\n\n"
-    head += "".join(f"{part} = njit(R.{part})\n" for part in _PARTS)
-    return _from_disk(rules.__name__, head + "".join(_template()), _made_of(rules))
+    head += "".join(f"{part} = jit(forceinline=True)(R.{part})\n" for part in _PARTS)
+    head += "".join(f"{name} = {value}\n" for name, value in traits)
+    module = _from_disk(rules.__name__, head + "".join(_template()), _made_of(rules))
+    module.__dict__.update(COMPILED=True, tried=None)
+    return module
+
+
+@functools.cache
+def _uncompiled(rules: Any, traits: tuple[tuple[str, Any], ...]) -> ModuleType:
+    return _plain(rules.__name__, _parts(rules) | dict(traits), "".join(_template()), compiled=False)
+
+
+def _parts(rules: Any) -> dict[str, Any]:
+    return {part: getattr(rules, part) for part in _PARTS}
+
+
+def _as_it_is(*function: Any, **_: Any) -> Any:
+    """In the place of `jit`: the function itself."""
+    return function[0] if function else _as_it_is
+
+
+def _traits(game: Any) -> tuple[tuple[str, Any], ...]:
+    """What the loops may leave out, because the game has no such rule, and its sizes."""
+    from ludus.core.array_game import ArrayGame
+
+    has = {part: getattr(type(game), part) is not getattr(ArrayGame, part) for part in _PARTS}
+    return (
+        ("CHANCY", has["odds"] or has["toss"]), ("TOSSES", has["toss"]), ("JOINT", has["joint"]),
+        ("SEATS", len(game.seats)), ("MOVES", len(game.moves)), ("OUTCOMES", game.outcomes),
+        ("SHAPE", tuple(game.shape)),
+    )  # fmt: skip
+
+
+def _trial(game: Any, loops: ModuleType) -> str:
+    """Compile the rules for the first position; what numba says against it, if it cannot."""
+    from numba.core.errors import NumbaError, UnsupportedBytecodeError
+
+    mask, pay = np.zeros(len(game.moves), np.uint8), np.zeros(len(game.seats), np.float32)
+    try:
+        with compiling(type(game).__name__):
+            loops.probe(
+                game.first.copy(), mask, np.zeros(game.outcomes), pay, np.zeros(game.shape, game.dtype),
+                np.zeros(len(game.seats), np.int32), False,
+            )  # fmt: skip
+    except (NumbaError, UnsupportedBytecodeError) as fault:
+        text = re.sub(r"\x1b\[[0-9;]*m", "", str(fault))
+        places = re.findall(r'File "(.+?)", line (\d+)', text) + re.findall(
+            r"Raised from (.+?) \((\d+)\)", text
+        )
+        own = [f"{file}, line {line}" for file, line in places if Path(file).exists() and _is_rule(file)]
+        return (
+            f"{game!r}: numba cannot compile its rules, which run as ordinary Python, hundreds of times slower (rules may "
+            f"not allocate, and use numbers and the record's fields alone). {own[-1] if own else ''}: {_reason(text)}"
+        )
+    return ""
+
+
+def _is_rule(file: str) -> bool:
+    """Whether a file is neither one of the made kernels nor numba's own."""
+    return not file.startswith(str(cache_folder())) and "/numba/" not in file
+
+
+def _reason(text: str) -> str:
+    """The line of numba's message that says what it does not understand."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = (
+        "Unknown attribute",
+        "Untyped global",
+        "Cannot",
+        "No implementation",
+        "not supported",
+        "NRT required",
+        "Invalid",
+    )
+    return next((line for line in lines if any(word in line for word in telling)), lines[0] if lines else "")
+
+
+def helpers(rules: Any) -> list[FunctionType]:
+    """The plain functions that a game's rules call, and those that these call."""
+    found: dict[FunctionType, None] = {}
+    ahead = list(_parts(rules).values())
+    while ahead:
+        for value in _globals_of(ahead.pop()).values():
+            if isinstance(value, FunctionType) and value not in found:
+                found[value] = None
+                ahead.append(value)
+    return list(found)
+
+
+def _globals_of(function: Any) -> dict[str, Any]:
+    """The global names that a function uses, with what they stand for."""
+    names: set[str] = set()
+    codes: list[CodeType] = [function.__code__]
+    while codes:
+        code = codes.pop()
+        names.update(code.co_names)
+        codes += [part for part in code.co_consts if isinstance(part, CodeType)]
+    return {name: function.__globals__[name] for name in sorted(names) if name in function.__globals__}
+
+
+@functools.cache
+def _compile_in_calls(helper: FunctionType) -> None:
+    """Let compiled rules call a plain function, which is compiled with them."""
+    from numba.extending import register_jitable
+
+    register_jitable(**_SETTINGS)(helper)
 
 
 def _made_of(rules: Any) -> str:
-    """All that is compiled into a game's loops: its modules' sources, and what these import and use."""
-    functions = [getattr(rules, part) for part in _PARTS]
+    """All that is compiled into a game's loops: the sources of functions, and the constants they use."""
+    functions = [*_parts(rules).values(), *helpers(rules)]
     parts = {inspect.getsource(sys.modules[function.__module__]) for function in functions}
     for function in functions:
-        for name in function.__code__.co_names:
-            value = function.__globals__.get(name)
+        for name, value in _globals_of(function).items():
             if isinstance(value, (bool, int, float, str, tuple, np.generic, np.ndarray)):
                 parts.add(f"{name} = {pickle.dumps(value)!r}")
             elif callable(value) and not isinstance(value, type):
@@ -79,12 +219,14 @@ def _template() -> tuple[str, str]:
     return shared, own
 
 
-def _plain(name: str, parts: Mapping[str, Any], body: str) -> ModuleType:
+def _plain(name: str, parts: Mapping[str, Any], body: str, *, compiled: bool) -> ModuleType:
     """The loops of a game that has no file of its own, compiled for this process only, or not at all."""
-    template: Any = importlib.import_module("ludus.core.kernel")
+    compile_it = jit if compiled else _as_it_is
     module = ModuleType(f"ludus_kernel_{name}")
-    module.__dict__.update(np=np, Any=Any, njit=template.njit)
-    module.__dict__.update({part: template.njit(function) for part, function in parts.items()})
+    module.__dict__.update(np=np, Any=Any, jit=compile_it, COMPILED=compiled, tried=None)
+    module.__dict__.update(
+        {name: compile_it(part) if callable(part) else part for name, part in parts.items()}
+    )
     exec(compile(body.replace("cache=True", "cache=False"), f"<loops of {name}>", "exec"), module.__dict__)  # noqa: S102
     return module
 
@@ -140,17 +282,14 @@ def compiling(name: str) -> Iterator[None]:
         yield
 
 
-BLOCK = 1024  # rows: some twenty microseconds of work, about what it costs to wake a thread
-
-
 def spread(loop: Callable[..., None], count: int, *arguments: Any) -> None:
     """Run loop(*arguments, low, high) over `count` rows, large batches in blocks shared among threads.
 
     Whoever is free takes the next block, so a thread that the system does not wake holds nobody up.
     Threads that wait spin in no loop, and a process forked from this one starts its own.
     """
-    if not COMPILED:
-        with np.errstate(over="ignore"):  # SplitMix64 wraps, and uncompiled numpy notices
+    if isinstance(loop, FunctionType):  # uncompiled
+        with np.errstate(over="ignore"):  # SplitMix64 wraps, and numpy notices
             loop(*arguments, 0, count)
         return
     helpers = min(_cores(), -(-count // BLOCK)) - 1

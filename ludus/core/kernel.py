@@ -6,8 +6,11 @@ after the imports of the game's functions. So every function here is a top-level
 module, and numba's cache finds it again in the next process. Without numba the same text runs as
 ordinary Python.
 
-Names that a made module has before these parts: `Any`, `np`, `njit`, and for a game its `mover`, `legal`,
-`odds`, `move`, `joint`, `observe`.
+Names that a made module has before these parts: `Any`, `np`, `jit`, and for a game its `mover`, `legal`,
+`odds`, `toss`, `move`, `joint`, `observe`, whether it has chance at all (CHANCY), tosses by itself
+(TOSSES), has seats that move together (JOINT), and its sizes, which as constants halve the time of small games.
+`jit` compiles without counting references to arrays, which would take as long as a small game's rules: nothing
+here, and nothing in rules, may allocate.
 
 Loops over rows take the first row and the one after the last, so that threads can share a batch: they hold no
 lock of the interpreter while they run, and rows have nothing to do with one another.
@@ -20,25 +23,29 @@ from typing import Any
 
 import numpy as np
 
-try:
-    from numba import njit
-except ImportError:
 
-    def njit(*args: Any, **_: Any) -> Any:
-        """The function itself, uncompiled."""
-        return args[0] if args else lambda function: function
+def jit(*args: Any, **_: Any) -> Any:
+    """The function itself, uncompiled."""
+    return args[0] if args else lambda function: function
 
 
 mover: Any = None
 legal: Any = None
 odds: Any = None
+toss: Any = None
 move: Any = None
 joint: Any = None
 observe: Any = None
+CHANCY = TOSSES = JOINT = True
+SEATS = MOVES = OUTCOMES = 0
+SHAPE: tuple[int, ...] = ()
 
 
 # ---- shared by all games ----
-@njit
+CHUNK = 32  # moves that are counted at a time
+
+
+@jit(forceinline=True)
 def draw(seed: Any, i: int) -> float:
     """SplitMix64: row i's own stream, whatever the batch size; uniform in [0, 1)."""
     seed[i] += np.uint64(0x9E3779B97F4A7C15)
@@ -48,80 +55,134 @@ def draw(seed: Any, i: int) -> float:
     return float((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@njit(nogil=True, cache=True)
+@jit(forceinline=True)
+def pick(mask: Any, i: int, u: float) -> int:
+    """The legal move of row i that u in [0, 1) falls on, all being as likely; -1 if there is none."""
+    moves, total = mask.shape[1], 0
+    for a in range(moves):
+        total += int(mask[i, a])
+    j, low = int(u * total), 0
+    while low < moves:
+        high, here = min(low + CHUNK, moves), 0
+        for a in range(low, high):
+            here += int(mask[i, a])
+        if j < here:
+            for a in range(low, high):
+                j -= int(mask[i, a])
+                if j < 0:
+                    return a
+        j -= here
+        low = high
+    return -1
+
+
+@jit(nogil=True, cache=True)
 def uniform(mask: Any, choice: Any, seed: Any, low: int, high: int) -> None:
     """Write one uniformly drawn legal move of each row from low to high into choice (N,)."""
     for i in range(low, high):
-        total = 0
-        for a in range(mask.shape[1]):
-            if mask[i, a]:
-                total += 1
-        j, seen, picked = int(draw(seed, i) * total), 0, 0
-        for a in range(mask.shape[1]):
-            if mask[i, a]:
-                if seen == j:
-                    picked = a
-                seen += 1
-        choice[i] = picked
+        choice[i] = pick(mask, i, draw(seed, i))
 
 
-@njit(cache=True)
-def refused(mask: Any, choice: Any) -> int:
-    """The first row whose choice is not legal, or -1."""
+@jit(cache=True)
+def refused(mask: Any, choice: Any, who: Any) -> int:
+    """The first row whose choice is not legal, though somebody is to move there, or -1."""
     for i in range(mask.shape[0]):
-        if choice[i] < 0 or choice[i] >= mask.shape[1] or not mask[i, choice[i]]:
+        if (choice[i] < 0 or choice[i] >= mask.shape[1] or not mask[i, choice[i]]) and who[i] >= 0:
             return i
     return -1
 
 
 # ---- of each game ----
 NATURE, OVER, TOGETHER = -1, -2, -3
-STAY, DEAL = -1, -2
+STAY, DEAL = -3, -2
+BLOCK = 1024
+SAME_STEP, NEXT_STEP, DISABLED = 0, 1, 2
+RAISE, FORFEIT, RANDOM = 0, 1, 2
 
 
-@njit
-def settle(s: Any, pay: Any, p: Any, seed: Any, i: int) -> int:
-    """Let nature move until a seat must, or the game is over; return who is next."""
-    m = mover(s)
-    while m == NATURE:
-        p[:] = 0.0
-        odds(s, p)
-        u, c = draw(seed, i), 0
-        while c < p.shape[0] - 1 and u >= p[c]:
-            u -= p[c]
-            c += 1
-        while c > 0 and p[c] == 0.0:  # rounding may carry u past the last possible outcome
-            c -= 1
-        move(s, c, pay)
-        m = mover(s)
-    return m
+@jit(forceinline=True)
+def unlike(mask: Any, obs: Any, pay: Any, p: Any) -> bool:
+    """Whether sizes are not those of the game: never, and the compiler learns here that they are constant."""
+    if mask.shape[1] != MOVES or pay.shape[1] != SEATS or p.shape[0] != OUTCOMES:
+        return True
+    return obs.shape[1:] != SHAPE
 
 
-@njit
-def show(s: Any, m: int, waiting: int, mask: Any, obs: Any) -> int:
-    """Write what the mover sees and may do; return its seat."""
-    seat = waiting if m == TOGETHER else m
-    mask[:] = 0
-    legal(s, seat, mask)
-    obs[...] = 0
-    observe(s, seat, obs)
-    return seat
+@jit(forceinline=True)
+def outcome(s: Any, p: Any, u: float) -> int:
+    """What u in [0, 1) makes of nature's move."""
+    if TOSSES:
+        return toss(s, u)
+    p[:] = 0.0
+    odds(s, p)
+    c = 0
+    while c < p.shape[0] - 1 and u >= p[c]:
+        u -= p[c]
+        c += 1
+    while c > 0 and p[c] == 0.0:  # rounding may carry u past the last possible outcome
+        c -= 1
+    return c
 
 
-@njit
-def decide(s: Any, choice: Any, aside: Any, waiting: Any, pay: Any, i: int) -> None:
-    """Play row i's choice, or keep it aside until the last of those who move together has chosen."""
-    if mover(s) != TOGETHER:
-        move(s, choice[i], pay)
-        return
-    aside[i, waiting[i]] = choice[i]
-    waiting[i] += 1
-    if waiting[i] == aside.shape[1]:
-        waiting[i] = 0
-        joint(s, aside[i], pay)
+@jit(forceinline=True)
+def settle(
+    states: Any,
+    first: Any,
+    a: int,
+    aside: Any,
+    waiting: Any,
+    seed: Any,
+    pay: Any,
+    opening: Any,
+    done: Any,
+    p: Any,
+    anew: bool,
+    i: int,
+) -> int:
+    """Play a in row i, or with DEAL start it anew; let nature move until a seat must; return who is next.
+
+    Of seats that move together each one's move is kept aside until the last has chosen. A game that ends is
+    marked done; with `anew` the next one follows, and what this pays before any decision goes to `opening`.
+    Every rule is called in one place only, so that it can be compiled into the loop.
+    """
+    dealing = a == DEAL
+    earned = opening[i] if dealing else pay[i]
+    while True:
+        if a == DEAL:
+            states[i] = first[0]
+            waiting[i] = 0
+            earned[:] = 0.0
+        elif JOINT and mover(states[i]) == TOGETHER:
+            aside[i, waiting[i]] = a
+            waiting[i] += 1
+            if waiting[i] < aside.shape[1]:
+                return waiting[i]
+            waiting[i] = 0
+            joint(states[i], aside[i], earned)
+        else:
+            move(states[i], a, earned)
+        m = mover(states[i])
+        if CHANCY and m == NATURE:
+            a = outcome(states[i], p, draw(seed, i))
+        elif m == OVER:
+            done[i] = done[i] or not dealing
+            if not anew:
+                return m
+            a, dealing = DEAL, True
+            earned = opening[i]
+        else:
+            return 0 if JOINT and m == TOGETHER else m
 
 
-@njit(nogil=True, cache=True)
+@jit(forceinline=True)
+def lost(who: int, stake: float, pay: Any) -> None:
+    """The price of an illegal action: the mover loses the stake, the others share it."""
+    share = stake / max(1, pay.shape[0] - 1)
+    for k in range(pay.shape[0]):
+        pay[k] += -stake if k == who else share
+
+
+@jit(nogil=True, cache=True)
 def step(
     states: Any,
     first: Any,
@@ -129,38 +190,61 @@ def step(
     aside: Any,
     waiting: Any,
     seed: Any,
+    dice: Any,
     obs: Any,
     mask: Any,
     pay: Any,
     opening: Any,
     done: Any,
     who: Any,
-    outcomes: int,
+    faults: Any,
+    odd: Any,
+    reset: int,
+    illegal: int,
+    stake: float,
+    drawn: int,
     low: int,
     high: int,
 ) -> None:
-    """Play choice (N,) in the rows from low to high; rows that end start anew in the same step.
+    """Play choice (N,) in the rows from low to high, or so many `drawn` legal moves in each.
 
-    A choice below zero starts its row anew and pays nothing. A game that ends at the deal is dealt again.
+    A choice of DEAL starts its row anew and pays nothing; STAY leaves it alone.
     """
-    p = np.zeros(outcomes)
-    for i in range(low, high):
-        s = states[i]
-        pay[i, :] = 0.0
-        m = OVER
-        if choice[i] >= 0:
-            decide(s, choice, aside, waiting, pay[i], i)
-            m = settle(s, pay[i], p, seed, i)
-        done[i] = m == OVER
-        while m == OVER:
-            states[i] = first[0]
-            waiting[i] = 0
-            opening[i, :] = 0.0
-            m = settle(s, opening[i], p, seed, i)
-        who[i] = show(s, m, waiting[i], mask[i], obs[i])
+    p = odd[low // BLOCK]
+    if unlike(mask, obs, pay, p):
+        return
+    for _ in range(max(1, drawn)):
+        for i in range(low, high):
+            a = pick(mask, i, draw(dice, i)) if drawn else choice[i]
+            if a == STAY:
+                continue
+            pay[i, :] = 0.0
+            if done[i] and reset == NEXT_STEP:
+                a = DEAL
+            elif done[i] and reset == DISABLED and a != DEAL:
+                continue
+            anew, m = reset == SAME_STEP or a == DEAL, OVER
+            done[i] = False
+            if a != DEAL and (a < 0 or a >= mask.shape[1] or mask[i, a] == 0):
+                faults[i] += 1
+                a = pick(mask, i, draw(dice, i)) if illegal == RANDOM else -1
+                if a < 0:
+                    lost(who[i], stake, pay[i])
+                    done[i] = True
+                    a = DEAL if anew else STAY
+            if a != STAY:
+                m = settle(states, first, a, aside, waiting, seed, pay, opening, done, p, anew, i)
+            mask[i, :] = 0
+            if m != OVER:
+                who[i] = m
+                legal(states[i], m, mask[i])
+            obs[i] = 0
+            observe(states[i], who[i], obs[i])
+            if m == OVER:
+                who[i] = m
 
 
-@njit(nogil=True, cache=True)
+@jit(nogil=True, cache=True)
 def forward(
     states: Any,
     first: Any,
@@ -171,8 +255,9 @@ def forward(
     obs: Any,
     mask: Any,
     pay: Any,
+    done: Any,
     who: Any,
-    outcomes: int,
+    odd: Any,
     low: int,
     high: int,
 ) -> None:
@@ -181,21 +266,22 @@ def forward(
     A row whose choice is STAY is left alone, and one whose choice is DEAL starts anew. What is paid is
     added to pay (N, K).
     """
-    p = np.zeros(outcomes)
+    p = odd[low // BLOCK]
+    if unlike(mask, obs, pay, p):
+        return
     for i in range(low, high):
         if choice[i] == STAY:
             continue
-        s = states[i]
-        if choice[i] == DEAL:
-            states[i] = first[0]
-            waiting[i] = 0
-        else:
-            decide(s, choice, aside, waiting, pay[i], i)
-        m = settle(s, pay[i], p, seed, i)
-        who[i] = OVER if m == OVER else show(s, m, waiting[i], mask[i], obs[i])
+        m = settle(states, first, choice[i], aside, waiting, seed, pay, pay, done, p, False, i)
+        who[i] = m
+        if m != OVER:
+            mask[i, :] = 0
+            legal(states[i], m, mask[i])
+            obs[i] = 0
+            observe(states[i], m, obs[i])
 
 
-@njit(cache=True)
+@jit(cache=True)
 def expand(
     states: Any, after: Any, pay: Any, odd: Any, mask: Any, who: Any, moves: int, outcomes: int
 ) -> None:
@@ -222,9 +308,62 @@ def expand(
                 move(after[i, a], a, pay[i, a])
 
 
-@njit(cache=True)
+@jit(cache=True)
 def look(states: Any, who: Any, obs: Any) -> None:
     """Write what seat who[i] sees of row i into obs (N, *F)."""
     for i in range(states.shape[0]):
         obs[i] = 0
         observe(states[i], who[i], obs[i])
+
+
+# One position at a time, for games whose rules take long in Python.
+@jit(cache=True)
+def solo_mover(states: Any) -> int:
+    """Who moves in the first record."""
+    return mover(states[0])
+
+
+@jit(cache=True)
+def solo_legal(states: Any, seat: int, mask: Any) -> None:
+    """`legal` of the first record."""
+    legal(states[0], seat, mask)
+
+
+@jit(cache=True)
+def solo_odds(states: Any, p: Any) -> None:
+    """`odds` of the first record."""
+    odds(states[0], p)
+
+
+@jit(cache=True)
+def solo_move(states: Any, a: int, pay: Any) -> None:
+    """`move` in the first record."""
+    move(states[0], a, pay)
+
+
+@jit(cache=True)
+def solo_joint(states: Any, actions: Any, pay: Any) -> None:
+    """`joint` in the first record."""
+    joint(states[0], actions, pay)
+
+
+@jit(cache=True)
+def solo_observe(states: Any, seat: int, obs: Any) -> None:
+    """`observe` of the first record."""
+    observe(states[0], seat, obs)
+
+
+@jit(cache=True)
+def probe(states: Any, mask: Any, p: Any, pay: Any, obs: Any, actions: Any, go: bool) -> None:
+    """Call every rule if told to: compiled, it says whether numba can compile the rules."""
+    if go:
+        s = states[0]
+        if CHANCY:
+            odds(s, p)
+        if TOSSES:
+            move(s, toss(s, 0.0), pay)
+        if JOINT:
+            joint(s, actions, pay)
+        legal(s, mover(s), mask)
+        move(s, 0, pay)
+        observe(s, 0, obs)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ludus.core.agent import Agent, Request, information
 from ludus.core.array_game import NATURE, OVER, ArrayGame, Position
-from ludus.core.compiled import COMPILED, compiling, kernel
+from ludus.core.compiled import compiling, kernel, opened
 from ludus.core.errors import ContractError
 from ludus.core.game import CHANCE, Choice, Game, Move, Seat, View
 from ludus.core.registry import make_agent
@@ -181,7 +181,8 @@ class _Records(_Growth):
         info = np.full(len(here), -1, np.int32)
         rows = np.flatnonzero(who >= 0)
         features = np.zeros((len(rows), *game.shape), game.dtype)
-        kernel(game).look(_open(here[rows]), who[rows], features)
+        loops = kernel(game)
+        loops.look(opened(loops, here[rows]), who[rows], features)
         for i, row in enumerate(rows):
             seat = int(who[row])
             key = (seat, features[i].tobytes())
@@ -203,15 +204,12 @@ def expand(game: ArrayGame, records: NDArray[Any]) -> tuple[NDArray[Any], ...]:
     n, width = len(records), max(len(game.moves), game.outcomes)
     after, pay = np.zeros((n, width), game.record), np.zeros((n, width, len(game.seats)), np.float32)
     odds, mask, who = np.zeros((n, width)), np.zeros((n, width), np.uint8), np.zeros(n, np.int8)
+    loops = kernel(game)
     with compiling(type(game).__name__):
-        kernel(game).expand(
-            _open(records), _open(after), pay, odds, mask, who, len(game.moves), game.outcomes
+        loops.expand(
+            opened(loops, records), opened(loops, after), pay, odds, mask, who, len(game.moves), game.outcomes
         )  # fmt: skip
     return after, pay, odds, mask, who
-
-
-def _open(records: NDArray[Any]) -> NDArray[Any]:
-    return records if COMPILED else records.view(np.recarray)
 
 
 class _States(_Growth):

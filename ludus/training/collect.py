@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.agent import Agent, Uniform
-from ludus.core.array_game import ArrayGame, Batch
+from ludus.core.array_game import ArrayGame
+from ludus.core.batch import Batch
 from ludus.core.errors import ConfigError
 from ludus.core.game import Seat, role_of
 from ludus.core.ledger import Ledger

@@ -11,8 +11,9 @@ import pytest
 
 import ludus
 from ludus.core import compiled
-from ludus.core.array_game import COMPILED, NATURE, ArrayGame, Batch, Position
-from ludus.core.compiled import kernel, rows, spread
+from ludus.core.array_game import NATURE, ArrayGame, Position
+from ludus.core.batch import Batch
+from ludus.core.compiled import COMPILED, kernel, rows, spread
 from ludus.core.errors import IllegalMove
 
 GAMES = (
@@ -193,13 +194,34 @@ def test_an_edited_rule_is_compiled_anew(tmp_path, monkeypatch) -> None:
 
 
 EDITED = """
+import numpy as np
 from edited_prize import PRIZE
 from ludus.core.array_game import ArrayGame
 
 class One(ArrayGame):
+    seats, moves, shape = ("player_0",), ("take",), (1,)
+    record = np.dtype([("over", np.int8)])
+
+    @staticmethod
+    def mover(s):
+        return -2 if s.over else 0
+
+    @staticmethod
+    def legal(s, seat, out):
+        out[:] = 1
+
     @staticmethod
     def move(s, a, pay):
-        pay[0] += PRIZE + BONUS
+        s.over = 1
+        pay[0] += worth(s.over)
+
+    @staticmethod
+    def observe(s, seat, out):
+        out[0] = s.over
+
+
+def worth(n):
+    return n * PRIZE + BONUS
 """
 
 

@@ -1,0 +1,251 @@
+"""Many games of an array game, stepped together over arrays that are made once.
+
+Shape letters: N rows, K seats, A moves, F features (any shape).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ludus.core.array_game import ArrayGame
+from ludus.core.compiled import compiling, kernel, odds_for, opened, rows, spread
+from ludus.core.errors import ContractError, IllegalMove, UnknownName
+from ludus.core.game import Game
+
+Autoreset: TypeAlias = Literal["same_step", "next_step", "disabled"]
+Illegal: TypeAlias = Literal["raise", "forfeit", "random"]
+RANDOM = 2  # the policy for illegal actions,
+DEAL, STAY = -2, -3  # and choices that start a row anew, and that leave it alone: as in ludus.core.kernel
+
+
+class Batch:
+    """N games stepped together.
+
+    Chance is resolved inside `step`; where seats move together they are asked one by one and their
+    moves kept aside, so that every row has one mover. The arrays are overwritten by each step, and stay where
+    they are: `torch.from_numpy` of one is a view of it for good.
+
+    Args:
+        game: an array game.
+        n: rows.
+        seed: of all chance. Rows have streams of their own: what happens in row i depends on the seed and i,
+            not on N. The same seed deals other cards here than in `play`, whose streams are numpy's.
+        autoreset: what becomes of a row whose game has ended, in Gymnasium's three ways. "same_step": the next
+            game begins in the same step, and the arrays show it. "next_step": the arrays show the end, as the
+            seat that moved last sees it; the next step ignores the row's action and begins the next game.
+            "disabled": the row stays as it is, whatever is played in it, until `reset`.
+        illegal: what becomes of an illegal action. "raise": an error, and nothing is played. "forfeit": the
+            row's game ends, the mover pays the game's `stake` and the others share it. "random": a legal move is
+            drawn in its place, from the row's stream.
+
+    Attributes:
+        observation: (N, *F) what the mover of each row sees.
+        legal: (N, A) bool, what it may do; nothing where the game is over.
+        mover: (N,) int8, its seat; -2 where the game is over.
+        reward: (N, K) float32, what the last step paid every seat.
+        done: (N,) bool, whether the last step ended the game; with "disabled", whether it is over.
+        opening: (N, K) float32, what the deal of a row's present game paid, before any decision.
+        faults: (N,) int64, how many illegal actions were settled in each row.
+
+    Raises:
+        ValueError: there is no row.
+        UnknownName: no such autoreset or policy.
+        ContractError: illegal="forfeit" in a game that has a price of its own for forfeits.
+    """
+
+    def __init__(
+        self,
+        game: ArrayGame,
+        n: int,
+        seed: int = 0,
+        *,
+        autoreset: Autoreset = "same_step",
+        illegal: Illegal = "raise",
+    ) -> None:
+        if n < 1:
+            raise ValueError(f"a batch has at least one row, not {n}")
+        self._reset = _index("autoreset", autoreset, get_args(Autoreset))
+        self._illegal = _index("policy for illegal actions", illegal, get_args(Illegal))
+        if illegal == "forfeit" and type(game).forfeit is not Game.forfeit:
+            raise ContractError(f"{game!r} has a price of its own for forfeits: illegal='raise' or 'random'")
+        a, k = len(game.moves), len(game.seats)
+        self.game, self.n = game, n
+        self._states = np.zeros(n, game.record)
+        self._streams = np.random.SeedSequence(seed).generate_state(n, np.uint64)
+        self._dice = np.random.SeedSequence([seed, 1]).generate_state(n, np.uint64)
+        self.observation = np.zeros((n, *game.shape), game.dtype)
+        self._mask = np.zeros((n, a), np.uint8)
+        self.legal = self._mask.view(np.bool_)
+        self.reward = np.zeros((n, k), np.float32)
+        self.opening = np.zeros((n, k), np.float32)
+        self.done = np.zeros(n, np.bool_)
+        self.mover = np.zeros(n, np.int8)
+        self.faults = np.zeros(n, np.int64)
+        self._aside = np.zeros((n, k), np.int32)
+        self._waiting = np.zeros(n, np.int8)
+        self._odds = odds_for(game, n)
+        self._choice = np.full(n, DEAL, np.int32)
+        self._rows, self._loops = rows(), kernel(game)
+        self._opened = opened(self._loops, self._states), opened(self._loops, game.first)
+        with compiling(type(game).__name__):
+            self._play(self._choice)
+
+    def random_actions(self) -> NDArray[np.int32]:
+        """A uniformly drawn legal move for each row, (N,) int32, from each row's own stream; -1 where it is over.
+
+        Raises:
+            ContractError: somebody is to move and may do nothing.
+        """
+        spread(self._rows.uniform, self.n, self._mask, self._choice, self._dice)
+        if self._choice.min() < 0:
+            self._check_masks()
+        return self._choice
+
+    def step(self, actions: NDArray[Any]) -> None:
+        """Play actions (N,), whole numbers, of the movers.
+
+        Raises:
+            ValueError: these are no N whole numbers; nothing has been played.
+            IllegalMove: an action is not legal, and the batch was made with illegal="raise"; nothing has been
+                played.
+        """
+        given = np.asarray(actions)
+        if given.shape != (self.n,) or given.dtype.kind not in "iu":
+            raise ValueError(
+                f"step takes whole numbers of shape ({self.n},), not {given.dtype} of {given.shape}"
+            )
+        choice = np.ascontiguousarray(given, np.int32)
+        if self._illegal == 0:
+            self._refuse(choice)
+        else:
+            choice = np.maximum(choice, -1)  # below that, numbers mean something else to the loops
+        self._play(choice)
+
+    def reset(self, which: NDArray[np.bool_] | None = None) -> None:
+        """Begin new games in the rows marked by which (N,) bool, or in all; what they earned is dropped."""
+        if which is None:
+            which = np.ones(self.n, np.bool_)
+        if which.shape != (self.n,) or which.dtype != np.bool_:
+            raise ValueError(f"reset takes bool of shape ({self.n},), not {which.dtype} of {which.shape}")
+        self._play(np.where(which, np.int32(DEAL), np.int32(STAY)))
+
+    def stroll(self, steps: int) -> None:
+        """Play so many steps of uniformly drawn legal moves in every row, without returning in between.
+
+        It is `step(random_actions())` again and again, with the same result, and several times faster.
+
+        Raises:
+            ContractError: somebody is to move and may do nothing.
+        """
+        states, first = self._opened
+        empty = np.zeros(self.n, np.int64)
+        spread(
+            self._loops.step, self.n, states, first, self._choice, self._aside, self._waiting, self._streams, self._dice,
+            self.observation, self._mask, self.reward, self.opening, self.done, self.mover, empty,
+            self._odds, self._reset, RANDOM, 0.0, steps,
+        )  # fmt: skip
+        if empty.any() and self._reset == 0:
+            raise ContractError(
+                f"{self.game!r}, row {int(empty.argmax())}: a seat was to move and had no legal move"
+            )
+
+    def look(self, seat: int) -> NDArray[Any]:
+        """What `seat` now sees of every row, whoever is to move: (N, *F)."""
+        seen = np.zeros_like(self.observation)
+        self._loops.look(self._opened[0], np.full(self.n, seat, np.int64), seen)
+        return seen
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything that decides the future of the batch, as plain arrays; `restore` takes it back."""
+        kept = {name.removeprefix("_"): getattr(self, name).copy() for name in _STATE}
+        return kept | {"states": kept["states"].view(np.uint8).reshape(self.n, -1)}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Continue from what `state` returned, on a batch of the same game and size.
+
+        Raises:
+            ValueError: the state is that of another game or size; nothing has been changed.
+        """
+        mine = self.state()
+        for name, array in mine.items():
+            if name not in state or state[name].shape != array.shape or state[name].dtype != array.dtype:
+                raise ValueError(
+                    f"{name!r} does not fit {self.game!r} with {self.n} rows: another game or size?"
+                )
+        for name in _STATE:
+            array = state[name.removeprefix("_")]
+            if name == "_states":
+                array = np.ascontiguousarray(array).view(self.game.record)[:, 0]
+            getattr(self, name)[...] = array
+
+    # ------------------------------------------------------------------------------ inside
+    def _play(self, choice: NDArray[np.int32]) -> None:
+        states, first = self._opened
+        spread(
+            self._loops.step, self.n, states, first, choice, self._aside, self._waiting, self._streams, self._dice,
+            self.observation, self._mask, self.reward, self.opening, self.done, self.mover, self.faults,
+            self._odds, self._reset, self._illegal, float(self.game.stake), 0,
+        )  # fmt: skip
+
+    def _refuse(self, choice: NDArray[np.int32]) -> None:
+        row = self._rows.refused(self._mask, choice, self.mover)
+        if row < 0:
+            return
+        self._check_masks()
+        raise IllegalMove(
+            f"{self.game.id}, row {row}: seat {self.mover[row]} cannot play {choice[row]}; "
+            f"legal are {np.flatnonzero(self.legal[row]).tolist()}"
+        )
+
+    def _check_masks(self) -> None:
+        stuck = np.flatnonzero(~self.legal.any(1) & (self.mover >= 0))
+        if stuck.size:
+            row = int(stuck[0])
+            raise ContractError(
+                f"{self.game!r}, row {row}: seat {self.mover[row]} is to move and may do nothing"
+            )
+
+
+_STATE = (
+    "_states", "_streams", "_dice", "observation", "_mask", "reward", "opening", "done", "mover", "faults", "_aside",
+    "_waiting",
+)  # fmt: skip
+
+
+def _index(kind: str, given: str, known: tuple[str, ...]) -> int:
+    if given not in known:
+        raise UnknownName(kind, given, known)
+    return known.index(given)
+
+
+def batch(
+    game: ArrayGame | str,
+    n: int,
+    seed: int = 0,
+    *,
+    autoreset: Autoreset = "same_step",
+    illegal: Illegal = "raise",
+    **params: Any,
+) -> Batch:
+    """`n` games of an array game, stepped together; see `Batch`.
+
+    Example:
+        >>> many = batch("tic_tac_toe", 1000, seed=1)
+        >>> many.step(many.random_actions())
+        >>> many.observation.shape, int(many.legal.sum())
+        ((1000, 3, 3, 3), 8000)
+
+    Raises:
+        TypeError: the game is not an array game.
+    """
+    if isinstance(game, str):
+        from ludus.core.registry import make
+
+        game = make(game, **params)  # type: ignore[assignment]
+    if not isinstance(game, ArrayGame):
+        raise TypeError(f"{game!r} is no array game: only games over records can be stepped in a batch")
+    return Batch(game, n, seed, autoreset=autoreset, illegal=illegal)

@@ -1,0 +1,250 @@
+"""Batches: what becomes of ended games, of illegal actions, and of rules that numba cannot compile."""
+
+import numpy as np
+import pytest
+import torch
+
+import ludus
+from ludus.core.array_game import ArrayGame, Position
+from ludus.core.batch import Batch
+from ludus.core.compiled import COMPILED, kernel
+from ludus.core.errors import ContractError, UnknownName
+from ludus.core.game import CHANCE
+
+ARRAYS = ("observation", "legal", "mover", "reward", "done", "opening")
+GAMES = ("connect_four", "kuhn_poker", "leduc_poker", "rock_paper_scissors", "tic_tac_toe")
+
+
+def snapshot(batch):
+    return {name: getattr(batch, name).copy() for name in ARRAYS}
+
+
+def same(one, other, where=slice(None)):
+    for name in ARRAYS:
+        np.testing.assert_array_equal(one[name][where], other[name][where], err_msg=name)
+
+
+@pytest.mark.parametrize("autoreset", ["same_step", "next_step"])
+@pytest.mark.parametrize("name", GAMES)
+def test_a_stroll_is_as_many_random_steps(name, autoreset) -> None:
+    walked, stepped = (ludus.batch(name, 1500, seed=2, autoreset=autoreset) for _ in range(2))
+    walked.stroll(23)
+    for _ in range(23):
+        stepped.step(stepped.random_actions())
+    same(snapshot(walked), snapshot(stepped))
+    np.testing.assert_array_equal(walked._states, stepped._states)
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_next_step_shows_the_end_and_then_deals(name) -> None:
+    batch = ludus.batch(name, 64, seed=3, autoreset="next_step")
+    ended = 0
+    for _ in range(40):
+        over, before = batch.done.copy(), batch.mover.copy()
+        actions = batch.random_actions().copy()
+        assert (actions[over] == -1).all()
+        batch.step(actions)
+        assert not batch.done[over].any()
+        assert (batch.reward[over] == 0).all()
+        assert batch.legal[over].any(1).all()
+        done = batch.done
+        assert (batch.mover[done] == -2).all()
+        assert not batch.legal[done].any()
+        for row in np.flatnonzero(done):
+            position = Position(batch._states[row].tobytes(), (0.0,) * len(batch.game.seats))
+            assert batch.game.turn(position) == ()
+            view = batch.game.view(position, batch.game.seats[before[row]])
+            np.testing.assert_array_equal(view.features, batch.observation[row])
+        ended += done.sum()
+    assert ended > 64
+
+
+def test_disabled_rows_stay_until_they_are_reset() -> None:
+    batch = ludus.batch("kuhn_poker", 64, seed=4, autoreset="disabled")
+    for _ in range(3):
+        batch.step(batch.random_actions())
+    assert batch.done.all()
+    still = snapshot(batch)
+    batch.step(np.full(64, 99))
+    same({**still, "reward": np.zeros_like(still["reward"])}, snapshot(batch))
+    which = np.arange(64) % 2 == 0
+    batch.reset(which)
+    assert not batch.done[which].any()
+    assert batch.done[~which].all()
+    assert (batch.reward == 0).all()
+    with pytest.raises(ValueError, match=r"bool of shape \(64,\), not int64"):
+        batch.reset(np.arange(64))
+
+
+def test_reset_rows_and_the_others_go_on_as_they_would() -> None:
+    reset, kept = ludus.batch("tic_tac_toe", 16, seed=1), ludus.batch("tic_tac_toe", 16, seed=1)
+    for one in (reset, kept):
+        one.step(one.random_actions())
+    which = np.arange(16) < 5
+    reset.reset(which)
+    same(snapshot(reset), snapshot(kept), ~which)
+    assert (reset.legal[which].sum(1) == 9).all()
+
+
+def test_an_illegal_action_forfeits_its_row_alone() -> None:
+    batch = ludus.batch("leduc_poker", 8, seed=1, autoreset="next_step", illegal="forfeit")
+    actions = np.ones(8, np.int64)
+    actions[[2, 5]] = [0, -7]  # nobody has raised: there is nothing to fold
+    mover = batch.mover.copy()
+    batch.step(actions)
+    assert batch.faults.tolist() == [0, 0, 1, 0, 0, 1, 0, 0]
+    assert batch.done.tolist() == [row in (2, 5) for row in range(8)]
+    for row in (2, 5):
+        assert batch.reward[row, mover[row]] == -13
+        assert batch.reward[row].sum() == 0
+    again = ludus.batch("leduc_poker", 8, seed=1, illegal="forfeit")
+    again.step(actions)
+    assert again.done.tolist() == batch.done.tolist()
+    assert again.legal.any(1).all()
+
+
+def test_an_illegal_action_may_be_replaced_by_a_random_one() -> None:
+    batch = ludus.batch("tic_tac_toe", 4000, seed=1, illegal="random")
+    batch.step(np.full(4000, 4))
+    batch.step(np.full(4000, 4))
+    assert (batch.faults == 1).all()
+    assert not batch.done.any()
+    marks = batch.observation[:, 0].reshape(4000, 9).sum(0)  # whose turn it is has one mark, in the middle
+    assert marks.tolist() == [0, 0, 0, 0, 4000, 0, 0, 0, 0]
+    theirs = batch.observation[:, 1].reshape(4000, 9).sum(0).astype(int)
+    assert theirs[4] == 0
+    assert (abs(theirs[[0, 1, 2, 3, 5, 6, 7, 8]] - 500) < 100).all()
+
+
+def test_what_cannot_be_declared_is_refused() -> None:
+    with pytest.raises(UnknownName, match=r"'same_steps'.*same_step"):
+        ludus.batch("tic_tac_toe", 2, autoreset="same_steps")
+    with pytest.raises(UnknownName, match="illegal actions"):
+        ludus.batch("tic_tac_toe", 2, illegal="skip")
+
+
+def test_arrays_stay_where_they_are() -> None:
+    batch = ludus.batch("tic_tac_toe", 4)
+    seen, legal = torch.from_numpy(batch.observation), torch.from_numpy(batch.legal)
+    batch.step(np.zeros(4, np.int64))
+    assert seen[:, 1, 0, 0].tolist() == [1] * 4
+    assert legal.sum(1).tolist() == [8] * 4
+
+
+class Stuck(ArrayGame):
+    """Take one stone of three; with one left, nothing may be done."""
+
+    seats = ("player_0",)
+    record = np.dtype([("stones", np.int8)])
+    moves = ("take",)
+    shape = (1,)
+
+    def setup(self, s) -> None:
+        s.stones = 3
+
+    @staticmethod
+    def mover(s) -> int:
+        return 0
+
+    @staticmethod
+    def legal(s, seat, out) -> None:
+        out[0] = s.stones > 1
+
+    @staticmethod
+    def move(s, a, pay) -> None:
+        s.stones -= 1
+
+    @staticmethod
+    def observe(s, seat, out) -> None:
+        out[0] = s.stones
+
+
+def test_a_mask_without_a_move_is_an_error() -> None:
+    for run in (lambda b: b.random_actions(), lambda b: b.step(np.zeros(2, np.int64)), lambda b: b.stroll(1)):
+        batch = Batch(Stuck(), 2)
+        batch.step(batch.random_actions())
+        batch.step(batch.random_actions())
+        with pytest.raises(ContractError, match="row 0"):
+            run(batch)
+
+
+class Wordy(Stuck):
+    """Its rules use what numba cannot compile."""
+
+    @staticmethod
+    def move(s, a, pay) -> None:
+        s.stones -= len(f"{s.stones:d}".split())
+
+
+@pytest.mark.skipif(not COMPILED, reason="numba is not installed")
+def test_rules_that_cannot_be_compiled_run_as_they_are() -> None:
+    with pytest.warns(UserWarning, match=r"numba cannot compile.*ordinary Python.*test_batch\.py.*line \d+"):
+        batch = Batch(Wordy(), 3)
+    batch.step(batch.random_actions())  # and no second warning
+    assert batch.observation[:, 0].tolist() == [2, 2, 2]
+    assert not kernel(Wordy()).COMPILED
+
+
+def doubled(n):
+    return twice(n) if n else 0
+
+
+def twice(n):
+    return n * 2
+
+
+class Helped(Stuck):
+    """Its rules call plain functions, and the scalar game asks the compiled rules."""
+
+    compiled = True
+
+    @staticmethod
+    def move(s, a, pay) -> None:
+        s.stones -= 1
+        pay[0] += doubled(s.stones)
+
+    def describe(self, s, seat) -> str:
+        return f"{s.stones}"
+
+
+def test_plain_functions_may_be_called_from_rules() -> None:
+    game = Helped()
+    batch = Batch(game, 2)
+    batch.step(batch.random_actions())
+    assert batch.reward[:, 0].tolist() == [4, 4]
+    state = game.play(game.start(np.random.default_rng(0)), {"player_0": 0})
+    assert state.paid == (4.0,)
+    assert game.view(state, "player_0").features.tolist() == [2]
+    assert (game._loops is not None) is COMPILED
+
+
+def test_a_fingerprint_changes_with_what_rules_call(monkeypatch) -> None:
+    before = Helped().fingerprint()
+    monkeypatch.setitem(globals(), "twice", doubled)
+    ludus.core.array_game._with_helpers.cache_clear()
+    assert Helped().fingerprint() != before
+
+
+class Asked(type(ludus.make("leduc_poker"))):
+    """Leduc poker whose scalar game asks the compiled rules."""
+
+    compiled = True
+
+
+def test_the_scalar_game_is_the_same_compiled() -> None:
+    plain, asked = ludus.make("leduc_poker"), Asked()
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        state = plain.start(rng)
+        while turn := plain.turn(state):
+            assert asked.turn(state) == turn
+            if turn == (CHANCE,):
+                assert asked.chance(state) == plain.chance(state)
+                move = int(rng.choice([outcome for outcome, _ in plain.chance(state)]))
+            else:
+                assert asked.options(state, turn[0]) == plain.options(state, turn[0])
+                assert asked.view(state, turn[0]).digest() == plain.view(state, turn[0]).digest()
+                move = int(rng.choice(np.flatnonzero(plain.options(state, turn[0]).legal)))
+            after = plain.play(state, {turn[0]: move})
+            assert asked.play(state, {turn[0]: move}) == after
+            state = after
