@@ -94,7 +94,7 @@ def exact(
         raise ValueError("an exact agent takes either game=... to solve or path=... to read")
     if path:
         return Tabular.load(path, name)
-    from ludus.core.exact import solve
+    from ludus.core.solvers import solve
 
     rules = rules_for(game, params, exact)
     return Tabular(solve(rules, iterations), name or "equilibrium")

@@ -11,15 +11,7 @@ from ludus.core.array_game import NATURE, OVER, TOGETHER, ArrayGame
 from ludus.core.batch import Batch, batch
 from ludus.core.episode import Episode, Step, read, write
 from ludus.core.errors import LudusError
-from ludus.core.exact import (
-    best_response,
-    exploitability,
-    nash_conv,
-    solve,
-    tabular,
-    uniform,
-    value,
-)
+from ludus.core.exact import best_response, exploitability, nash_conv, tabular, uniform, value
 from ludus.core.game import CHANCE, Choice, Forfeit, Form, Game, Interface, Text, View
 from ludus.core.match import Illegal, Match
 from ludus.core.play import play
@@ -34,6 +26,7 @@ from ludus.core.registry import (
     seat_up,
 )
 from ludus.core.replay import Frame, replay
+from ludus.core.solvers import solve
 from ludus.core.tables import tabulate
 from ludus.core.verify import Verdict, verify
 from ludus.envs.doors.registration import open_doors as _open_doors

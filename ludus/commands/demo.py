@@ -150,8 +150,8 @@ def _field(folder: Path) -> tuple[Game[Any], list[Agent]]:
     from ludus.agents.network import network
     from ludus.agents.simple import Constant
     from ludus.core.agent import Uniform
-    from ludus.core.exact import solve
     from ludus.core.registry import make
+    from ludus.core.solvers import solve
 
     rules = make(GAME)
     equilibrium = Tabular(solve(rules, ITERATIONS), "equilibrium")
@@ -231,7 +231,8 @@ def _page(
 def _curves(rules: Game[Any], runs: Mapping[str, list[dict[str, Any]]]) -> list[Curve]:
     """Learning curves, with what random play and the equilibrium would measure beside them."""
     from ludus.arenas.web.curves import Panel, curves
-    from ludus.core.exact import nash_conv, solve, uniform, value
+    from ludus.core.exact import nash_conv, uniform, value
+    from ludus.core.solvers import solve
 
     worth = value(rules, solve(rules, ITERATIONS))[rules.players[0]]
     told = {

@@ -19,7 +19,7 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +55,25 @@ def jit(*function: Any, **settings: Any) -> Any:
     from numba import njit
 
     return njit(*function, **_SETTINGS, **settings)
+
+
+def loop(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function over arrays, compiled at its first call, with the plain functions that it calls, where numba is."""
+
+    @functools.cache
+    def ready() -> Callable[..., Any]:
+        if not COMPILED:
+            return function
+        for helper in _called([function]):
+            _compile_in_calls(helper)
+        compiled: Callable[..., Any] = jit(nogil=True, cache=True)(function)
+        return compiled
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        return ready()(*arguments)
+
+    return call
 
 
 def kernel(game: Any) -> ModuleType:
@@ -170,8 +189,12 @@ def _reason(text: str) -> str:
 
 def helpers(rules: Any) -> list[FunctionType]:
     """The plain functions that a game's rules call, and those that these call."""
+    return _called(_parts(rules).values())
+
+
+def _called(functions: Iterable[Any]) -> list[FunctionType]:
     found: dict[FunctionType, None] = {}
-    ahead = list(_parts(rules).values())
+    ahead = list(functions)
     while ahead:
         for value in _globals_of(ahead.pop()).values():
             if isinstance(value, FunctionType) and value not in found:

@@ -1,4 +1,4 @@
-"""Exact tools on tables: expected values, best responses, NashConv, equilibria by CFR+.
+"""Exact tools on tables: expected values, best responses, NashConv, backward induction.
 
 A tabular policy is a mapping from information states (`Request.information`) to probabilities over
 the moves of the choice there, an array (A,). One mapping covers all seats: the names begin with
@@ -32,7 +32,7 @@ TIE = 1e-9  # values that differ by less are equal
 def uniform(game: Game[Any]) -> dict[str, Rows]:
     """The policy that plays every legal move alike."""
     tables = tabulate(game)
-    return _named(tables, tables.legal / tables.legal.sum(1, keepdims=True))
+    return named(tables, tables.legal / tables.legal.sum(1, keepdims=True))
 
 
 def tabular(game: Game[Any], agent: Agent, *, samples: int = 0, seed: int = 0) -> dict[str, Rows]:
@@ -79,7 +79,8 @@ def _request(tables: Tables, i: int, rng: np.random.Generator, sample: int) -> R
     )  # fmt: skip
 
 
-def _named(tables: Tables, rows: Rows) -> dict[str, Rows]:
+def named(tables: Tables, rows: Rows) -> dict[str, Rows]:
+    """A policy (I, A) as a mapping from information states, each with the moves of its own choice."""
     widths = [len(options.names) for options in tables.options]
     return {name: rows[i, : widths[i]].copy() for i, name in enumerate(tables.names)}
 
@@ -128,6 +129,7 @@ def together(game: Rules, seats: Mapping[Seat, AnyPolicy]) -> Rows:
 
     Example:
         >>> from ludus.core.registry import make
+        >>> from ludus.core.solvers import solve
         >>> kuhn = make("kuhn_poker")
         >>> both = together(kuhn, {"player_0": uniform(kuhn), "player_1": solve(kuhn, 100)})
         >>> value(kuhn, both)["player_0"] < -1 / 18  # against an equilibrium nothing else earns more
@@ -169,7 +171,7 @@ def best_response(game: Rules, policy: AnyPolicy, seat: Seat) -> tuple[float, di
     """
     tables = _tables(game)
     worth, answer = answer_rows(tables, rows(tables, policy), seat)
-    return worth, _named(tables, answer)
+    return worth, named(tables, answer)
 
 
 def answer_rows(tables: Tables, policy: Rows, seat: Seat) -> tuple[float, Rows]:
@@ -272,72 +274,7 @@ def optimal(game: Game[Any]) -> dict[str, Rows]:
         worth[parent[starts]] = np.add.reduceat(weights[span, None] * earned, starts)
     if not np.array_equal(edge_weights(tables, policy), weights):
         raise ContractError(f"{game!r}: positions with different best moves look alike to a seat")
-    return _named(tables, policy)
-
-
-def solve(game: Game[Any], iterations: int = 1000) -> dict[str, Rows]:
-    """An approximate equilibrium by CFR+: the average policy after `iterations`.
-
-    Alternating updates, the first player first; regret matching plus; linear averaging. For two
-    players and zero sums the average policy comes close to an equilibrium; elsewhere nothing is
-    promised.
-
-    Source: Tammelin 2014, arXiv:1407.5042.
-
-    Raises:
-        ContractError: a seat forgets what it knew, so that its own reach is not defined.
-    """
-    if iterations < 1:
-        raise ValueError(f"at least one iteration, not {iterations}")
-    return _CFR(tabulate(game, unfold=True)).run(iterations)
-
-
-class _CFR:
-    def __init__(self, tables: Tables) -> None:
-        self.t = t = tables
-        self.players = len(t.game.players)
-        self.regret = np.zeros(t.legal.shape)
-        self.sum = np.zeros(t.legal.shape)
-        self.policy = t.legal / t.legal.sum(1, keepdims=True)
-        self.chosen = np.flatnonzero(np.isnan(t.odds))
-        self.edge_info = t.info[t.parent]
-        self.edge_mover = t.mover[t.parent]
-        self.any_node = remembered(t)
-
-    def run(self, iterations: int) -> dict[str, Rows]:
-        for iteration in range(1, iterations + 1):
-            for player in range(self.players):
-                self._update(player, iteration)
-        return _named(self.t, averaged(self.t, self.sum))
-
-    def _update(self, player: int, iteration: int) -> None:
-        t = self.t
-        weights = t.odds.copy()
-        weights[self.chosen] = self.policy[self.edge_info[self.chosen], t.action[self.chosen]]
-        mine = self.edge_mover == player
-        own, others = np.zeros(len(t.mover)), np.zeros(len(t.mover))
-        own[0] = others[0] = 1.0
-        own_share, others_share = np.where(mine, weights, 1.0), np.where(mine, 1.0, weights)
-        for span in t.levels:
-            own[t.child[span]] = own[t.parent[span]] * own_share[span]
-            others[t.child[span]] = others[t.parent[span]] * others_share[span]
-        worth, earned = np.zeros(len(t.mover)), np.zeros(len(t.parent))
-        for span, starts in zip(reversed(t.levels), reversed(t.starts), strict=True):
-            earned[span] = t.pay[span, player] + worth[t.child[span]]
-            worth[t.parent[span][starts]] = np.add.reduceat(weights[span] * earned[span], starts)
-        states = t.owner == player
-        reach = own[self.any_node[states], None]
-        self.sum[states] += iteration * reach * self.policy[states]
-        parent = t.parent[mine]
-        np.add.at(
-            self.regret,
-            (self.edge_info[mine], t.action[mine]),
-            others[parent] * (earned[mine] - worth[parent]),
-        )
-        np.maximum(self.regret, 0.0, out=self.regret)
-        total = self.regret[states].sum(1, keepdims=True)
-        even = t.legal[states] / t.legal[states].sum(1, keepdims=True)
-        self.policy[states] = np.divide(self.regret[states], total, out=even, where=total > 0)
+    return named(tables, policy)
 
 
 # ------------------------------------------------------------------------------------ averages

@@ -22,7 +22,6 @@ from ludus.core.exact import (
     questions,
     reached,
     rows,
-    solve,
     together,
     uniform,
     value,
@@ -30,6 +29,7 @@ from ludus.core.exact import (
 from ludus.core.game import Forfeit
 from ludus.core.play import play
 from ludus.core.registry import make
+from ludus.core.solvers import solve
 from ludus.core.table import Table
 from ludus.core.tables import tabulate
 

@@ -9,8 +9,9 @@ from small_games import GuessCoin
 from ludus.core.agent import FirstLegal, Uniform
 from ludus.core.array_game import OVER
 from ludus.core.errors import ContractError, UnknownName
-from ludus.core.exact import best_response, exploitability, nash_conv, solve, tabular, uniform, value
+from ludus.core.exact import best_response, exploitability, nash_conv, tabular, uniform, value
 from ludus.core.registry import make
+from ludus.core.solvers import solve
 from ludus.core.tables import tabulate
 
 

@@ -13,10 +13,11 @@ from ludus.config import load
 from ludus.core.agent import Decision, Failure, FirstLegal, Uniform
 from ludus.core.encounters import against, encounter
 from ludus.core.errors import ConfigError, TrainingError, UnknownName
-from ludus.core.exact import averaged, nash_conv, optimal, reached, rows, solve, tabular, uniform
+from ludus.core.exact import averaged, nash_conv, optimal, reached, rows, tabular, uniform
 from ludus.core.game import Forfeit
 from ludus.core.play import play
 from ludus.core.registry import make
+from ludus.core.solvers import solve
 from ludus.core.tables import tabulate
 from ludus.training.evaluation.evaluate import EVALUATORS, Evaluation, evaluator
 from ludus.training.evaluation.matches import played, resampled

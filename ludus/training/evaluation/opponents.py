@@ -19,9 +19,10 @@ from ludus.agents.exact import Tabular
 from ludus.agents.search import Searcher
 from ludus.core.agent import Agent
 from ludus.core.errors import ConfigError
-from ludus.core.exact import optimal, solve
+from ludus.core.exact import optimal
 from ludus.core.game import Game
 from ludus.core.registry import AGENTS, make_agent
+from ludus.core.solvers import solve
 from ludus.training.lineup import Cast
 
 Spec: TypeAlias = "str | Mapping[str, Any]"

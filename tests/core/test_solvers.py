@@ -1,0 +1,169 @@
+"""Solvers against OpenSpiel's regression constants, its solvers run beside ours, and published figures."""
+
+import numpy as np
+import pytest
+from small_games import GuessCoin
+
+from ludus.core import sweeps
+from ludus.core.errors import ContractError, UnknownName
+from ludus.core.exact import nash_conv, uniform, value
+from ludus.core.registry import make
+from ludus.core.solvers import METHODS, Solver, solve
+
+KUHN, LEDUC = "kuhn_poker", "leduc_poker"
+
+
+def curve(game, method, marks, **settings):
+    solver, out = Solver.of(game, method, **settings), []
+    for mark in marks:
+        solver.run(mark - solver.iteration)
+        out.append(nash_conv(solver.tables, solver.policy))
+    return out
+
+
+# Seen in OpenSpiel's tests and solver runs.
+@pytest.mark.parametrize(("game", "method", "marks", "expected", "digits"), [
+    (KUHN, "cfr_br", [1, 2, 3, 4, 5], [0.9167, 0.3333, 0.3194, 0.2604, 0.2267], 4),
+    (LEDUC, "cfr_br", [1, 2, 3, 4, 5], [4.7472, 4.0069, 3.4090, 2.8983, 2.5367], 4),
+    (KUHN, "cfr", [10, 100, 1000], [0.137, 0.0165, 0.00188], 3),
+    (KUHN, "cfr_plus", [10, 100, 1000, 10_000], [0.0654, 0.00239, 0.000175, 1.9e-5], 3),
+    (LEDUC, "cfr", [10, 100, 1000], [1.777, 0.191, 0.0236], 3),
+    (LEDUC, "cfr_plus", [10, 100, 1000], [1.221, 0.0268, 5.1e-4], 3),
+    ("liars_dice", "cfr_plus", [1, 10, 50], [1.561, 0.283, 0.0335], 3),
+])  # fmt: skip
+def test_nash_conv_along_the_way(game, method, marks, expected, digits) -> None:
+    for found, known in zip(curve(game, method, marks), expected, strict=True):
+        assert found == pytest.approx(known, abs=0.51 * 10.0**-digits)
+
+
+@pytest.mark.parametrize(("method", "theirs"), [("cfr", "CFRSolver"), ("cfr_plus", "CFRPlusSolver")])
+@pytest.mark.parametrize(("game", "iterations"), [(KUHN, 1000), (LEDUC, 150)])
+def test_the_same_as_openspiel_iteration_by_iteration(game, iterations, method, theirs) -> None:
+    pyspiel = pytest.importorskip("pyspiel")
+    known = pyspiel.load_game(game)
+    solver, ours = getattr(pyspiel, theirs)(known), Solver.of(game, method)
+    for mark in (iterations // 10, iterations):
+        while ours.iteration < mark:
+            solver.evaluate_and_update_policy()
+            ours.run(1)
+        expected = pyspiel.nash_conv(known, solver.average_policy())
+        assert nash_conv(ours.tables, ours.average) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_cfr_plus_on_leduc_for_a_thousand_iterations_is_openspiels() -> None:
+    test_the_same_as_openspiel_iteration_by_iteration(LEDUC, 1000, "cfr_plus", "CFRPlusSolver")
+
+
+@pytest.mark.parametrize(("method", "bounds"), [("linear_cfr", (1, 1, 1)), ("discounted_cfr", (1.5, 0, 2))])
+def test_discounts_are_openspiels(method, bounds) -> None:
+    pyspiel = pytest.importorskip("pyspiel")
+    from open_spiel.python.algorithms import discounted_cfr
+
+    known = pyspiel.load_game(KUHN)
+    solver = discounted_cfr.DCFRSolver(known, *bounds)
+    for _ in range(60):
+        solver.evaluate_and_update_policy()
+    from open_spiel.python.algorithms import exploitability
+
+    expected = exploitability.nash_conv(known, solver.average_policy())
+    assert curve(KUHN, method, [60]) == pytest.approx([expected], abs=1e-9)
+
+
+def test_fictitious_play_is_openspiels() -> None:
+    pyspiel = pytest.importorskip("pyspiel")
+    from open_spiel.python.algorithms import exploitability, fictitious_play
+
+    known = pyspiel.load_game(KUHN)
+    solver = fictitious_play.XFPSolver(known)
+    for _ in range(40):
+        solver.iteration()
+    expected = exploitability.nash_conv(known, solver.average_policy())
+    assert curve(KUHN, "fictitious_play", [40])[0] == pytest.approx(expected, rel=0.15)  # ties fall otherwise
+    falls = curve(LEDUC, "fictitious_play", [10, 100])
+    assert falls[1] < 0.7 < falls[0]
+
+
+@pytest.mark.parametrize(("game", "method", "iterations", "most"), [
+    (KUHN, "external_sampling", 10_000, 0.035), (LEDUC, "external_sampling", 10_000, 0.75),
+    (KUHN, "outcome_sampling", 10_000, 0.17), (LEDUC, "outcome_sampling", 10_000, 3.07),
+    ("liars_dice", "outcome_sampling", 10_000, 1.45), ("liars_dice", "external_sampling", 1_000, 1.0),
+])  # fmt: skip
+def test_sampling_comes_as_near_as_openspiels(game, method, iterations, most) -> None:
+    for seed in range(3):
+        assert curve(game, method, [iterations], seed=seed)[0] <= most
+
+
+@pytest.mark.parametrize("method", ["external_sampling", "outcome_sampling"])
+def test_sampled_regrets_are_right_on_average(method) -> None:
+    solver, exact = Solver.of(KUHN, method, seed=1), Solver.of(KUHN, "cfr")
+    regret = np.where(exact.tables.legal, np.random.default_rng(0).normal(size=exact.regret.shape) + 0.3, 0.0)
+    exact.regret[:], expected, own = regret, np.zeros(regret.shape), exact.own[0]
+    for states in exact.own:
+        exact._match(states)
+    sweeps.regrets(*exact.edges, exact.pays[0], 0, exact.current, *exact._positions, expected, exact._reach)
+    found = []
+    for _ in range(40_000):
+        solver.regret[:] = regret
+        solver.run(1)
+        found.append(solver.regret[own] - regret[own])
+    error = np.std(found, axis=0) / len(found) ** 0.5
+    assert (abs(np.mean(found, axis=0) - expected[own]) <= 4.5 * error + 1e-12).all()
+
+
+# The paper's schedule on OpenSpiel's dilated form, and a fixed magnet with its step size of alpha / max|payoff|^2.
+@pytest.mark.parametrize(("settings", "expected"), [
+    ({}, [0.507, 0.292, 0.0727]),
+    ({"alpha": 0.05, "eta": 0.45, "anneal": False}, [0.413, 0.0808, 0.0925]),
+])  # fmt: skip
+def test_mirror_descent_in_dilated_entropy_is_openspiels(settings, expected) -> None:
+    found = curve(KUHN, "mmd", [10, 100, 1000], form="dilated", **settings)
+    assert found == pytest.approx(expected, rel=5e-3)
+
+
+def test_mirror_descent_comes_near_with_its_last_policy() -> None:
+    assert curve(KUHN, "mmd", [1000])[0] < 0.02
+    assert (
+        curve(LEDUC, "mmd", [1000], alpha=5.0)[0] < 0.16
+    )  # the paper: exploitability .08 in under 1,000 iterations
+    assert curve(KUHN, "mmd", [3000], eta=0.1, anneal=False, follow=0.05)[0] < 0.01
+    still = curve(KUHN, "mmd", [3000], eta=0.1, anneal=False)[0]
+    assert still > 0.2  # a magnet that does not move holds it at a quantal response
+
+
+def test_three_players_and_simultaneous_moves_are_solved_too() -> None:
+    hands = make("rock_paper_scissors")
+    for method in METHODS:
+        assert nash_conv(hands, solve(hands, 200, method)) < 0.35, method
+    assert value(make(KUHN), solve(make(KUHN), 300))["player_0"] == pytest.approx(-1 / 18, abs=1e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_solver_run_on_is_the_same_as_at_once(method) -> None:
+    parts, whole = Solver.of(KUHN, method), Solver.of(KUHN, method)
+    for _ in range(3):
+        parts.run(7)
+    whole.run(21)
+    np.testing.assert_array_equal(parts.policy, whole.policy)
+    assert parts.iteration == whole.iteration == 21
+    np.testing.assert_allclose(whole.policy.sum(1), 1)
+    assert (whole.policy[~whole.tables.legal] == 0).all()
+
+
+def test_what_a_solver_does_not_know_is_an_error() -> None:
+    with pytest.raises(UnknownName, match="Known: cfr, cfr_br, cfr_plus"):
+        Solver.of(KUHN, "cfr+")
+    with pytest.raises(UnknownName, match="setting of cfr_br 'seed'"):
+        Solver.of(KUHN, "cfr_br", seed=1)
+    with pytest.raises(ValueError, match="at least one iteration"):
+        solve(make(KUHN), 0)
+    with pytest.raises(ValueError, match="explore is a share"):
+        Solver.of(KUHN, "outcome_sampling", explore=0.0)
+    with pytest.raises(ContractError, match="does not move"):
+        Solver.of(KUHN, "mmd", form="dilated", follow=0.1)
+
+
+def test_games_told_by_their_past_are_solved() -> None:
+    game = GuessCoin()
+    honest = {name: ([1.0, 0.0] if "heads" in name else [0.0, 1.0]) for name in uniform(game)}
+    assert nash_conv(game, solve(game, 300)) < 0.02 < nash_conv(game, honest)
