@@ -87,12 +87,14 @@ GAMES.lazily(
     {
         "code_as_task": "ludus.envs.code.code_as_task",
         "connect_four": "ludus.envs.board.connect_four",
+        "hanabi": "ludus.envs.cards.hanabi",
         "iterated_prisoners_dilemma": "ludus.envs.matrix.iterated_prisoners_dilemma",
         "kuhn_poker": "ludus.envs.cards.kuhn_poker",
         "leduc_poker": "ludus.envs.cards.leduc_poker",
         "liars_dice": "ludus.envs.cards.liars_dice",
         "matching_pennies": "ludus.envs.matrix.matching_pennies",
         "nim": "ludus.envs.board.nim",
+        "no_limit_holdem": "ludus.envs.cards.no_limit_holdem",
         "propose_solve": "ludus.envs.language.propose_solve",
         "rock_paper_scissors": "ludus.envs.matrix.rock_paper_scissors",
         "simple_negotiation": "ludus.envs.language.simple_negotiation",
@@ -102,7 +104,12 @@ GAMES.lazily(
         "tic_tac_toe": "ludus.envs.board.tic_tac_toe",
     }
 )
-GAMES.lazily({"pettingzoo": "ludus.envs.doors.from_pettingzoo"}, listed=False)  # says nothing without `env`
+GAMES.lazily(  # say nothing without the name of a foreign game
+    {
+        "pettingzoo": "ludus.envs.doors.from_pettingzoo",
+    },
+    listed=False,
+)
 AGENTS.lazily(
     {
         "anthropic": "ludus.agents.language.anthropic",

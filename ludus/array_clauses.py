@@ -84,7 +84,7 @@ class _Rows:
         with compiling(type(self.game).__name__):
             loops.forward(
                 states, first, np.array(moves, np.int32), self._aside, self._waiting, self._streams, self._seen,
-                self.mask, self.pay, self._done, self._who, odds_for(self.game, self.n), 0, self.n,
+                self.mask, self.pay, self._done, self._who, odds_for(self.game, self.n), False, 0, self.n,
             )  # fmt: skip
 
 

@@ -182,7 +182,7 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         states, first = opened(self._loops, self._states), opened(self._loops, self.game.first)
         spread(
             self._loops.forward, self.num_envs, states, first, self._choice, self._aside, self._waiting,
-            self._streams, self._seen, self._mask, self._paid, self._ended, self._mover, self._odds,
+            self._streams, self._seen, self._mask, self._paid, self._ended, self._mover, self._odds, False,
         )  # fmt: skip
 
     def _deal(self, which: NDArray[np.bool_]) -> None:

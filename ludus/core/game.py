@@ -293,10 +293,11 @@ class Game(ABC, Generic[S]):
 
 @functools.cache
 def _prose(kind: type) -> str:
-    """The rules as the nearest docstring of a game's own classes tells them, sources left out."""
+    """The rules as the nearest docstring of a game's own classes tells them, sources and parameters left out."""
     games = (c for c in kind.__mro__ if issubclass(c, Game) and not c.__module__.startswith("ludus.core"))
     own = (c.__doc__ for c in games)
-    return inspect.cleandoc(next(filter(None, own), "")).split("\n\nSource:")[0]
+    told = inspect.cleandoc(next(filter(None, own), ""))
+    return told.split("\n\nSource:")[0].split("\n\nArgs:")[0]
 
 
 def _jsonable(value: Any) -> Any:

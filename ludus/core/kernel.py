@@ -137,11 +137,12 @@ def settle(
     done: Any,
     p: Any,
     anew: bool,
+    given: bool,
     i: int,
 ) -> int:
     """Play a in row i, or with DEAL start it anew; let nature move until a seat must; return who is next.
 
-    Of seats that move together each one's move is kept aside until the last has chosen. A game that ends is
+    With `given`, nature's outcomes are given like moves, and it may be next. Of seats that move together each one's move is kept aside until the last has chosen. A game that ends is
     marked done; with `anew` the next one follows, and what this pays before any decision goes to `opening`.
     Every rule is called in one place only, so that it can be compiled into the loop.
     """
@@ -162,7 +163,7 @@ def settle(
         else:
             move(states[i], a, earned)
         m = mover(states[i])
-        if CHANCY and m == NATURE:
+        if CHANCY and m == NATURE and not given:
             a = outcome(states[i], p, draw(seed, i))
         elif m == OVER:
             done[i] = done[i] or not dealing
@@ -233,7 +234,7 @@ def step(
                     done[i] = True
                     a = DEAL if anew else STAY
             if a != STAY:
-                m = settle(states, first, a, aside, waiting, seed, pay, opening, done, p, anew, i)
+                m = settle(states, first, a, aside, waiting, seed, pay, opening, done, p, anew, False, i)
             mask[i, :] = 0
             if m != OVER:
                 who[i] = m
@@ -258,13 +259,14 @@ def forward(
     done: Any,
     who: Any,
     odd: Any,
+    given: bool,
     low: int,
     high: int,
 ) -> None:
     """Play choice (N,) in some of the rows from low to high; games that end stay as they ended, with `who` OVER.
 
-    A row whose choice is STAY is left alone, and one whose choice is DEAL starts anew. What is paid is
-    added to pay (N, K).
+    A row whose choice is STAY is left alone, and one whose choice is DEAL starts anew and is paid nothing for what
+    was before. What is paid is added to pay (N, K). With `given`, nature's outcomes are choices, too.
     """
     p = odd[low // BLOCK]
     if unlike(mask, obs, pay, p):
@@ -272,9 +274,9 @@ def forward(
     for i in range(low, high):
         if choice[i] == STAY:
             continue
-        m = settle(states, first, choice[i], aside, waiting, seed, pay, pay, done, p, False, i)
+        m = settle(states, first, choice[i], aside, waiting, seed, pay, pay, done, p, False, given, i)
         who[i] = m
-        if m != OVER:
+        if m >= 0:
             mask[i, :] = 0
             legal(states[i], m, mask[i])
             obs[i] = 0
