@@ -1,98 +1,77 @@
-"""Moves per second of every array game under random play, beside OpenSpiel and Pgx in the same run.
+"""Moves per second of array games under uniformly random legal play, beside peers in the same run.
 
-A move is one decision of one seat; chance is settled inside the step, finished games start again in
-it, and what the next mover sees and may do is written every time. Peers run the same job: OpenSpiel
-by its Python loop, one game at a time, without observations; Pgx by `vmap` and `jit` over as many
-rows, with observations and automatic reset. A peer that is not installed, or has no such game, is left out.
+A move is one decision of one seat; chance is settled inside the step, finished games start again in it, and what the
+next mover sees and may do is written every time. Peers do the same work: Pgx by `vmap`, `jit` and a compiled scan of
+50 steps with automatic reset; OpenSpiel by its Python loop, one game at a time in one process and in two, observation
+tensors and legal moves written; PettingZoo by its classic environments, one process. Ours in two ways: `stroll`, which
+plays 50 steps in one call as Pgx's scan does, and `step(random_actions())`, which returns to Python after each. Of two
+batch sizes each side has the better one. The limit is what memory could move: the bytes that a move reads and writes,
+at the speed at which numpy copies an array too large for the caches, on as many threads.
+
+A peer that is not installed, or has no such game, is left out.
 
 Example:
-    python benchmarks/speed.py --games kuhn_poker tic_tac_toe --rows 8192
+    python benchmarks/speed.py --games kuhn_poker tic_tac_toe --seconds 2
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
-import platform
+import multiprocessing
 import statistics
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from measuring import Run, cell, judged, keep, measure, parser, repeated, table, times
 
 import ludus
 from ludus.core.array_game import ArrayGame
 
-# Our names and theirs, where the rules are the same (Pgx's Leduc differs in how many moves a hand has).
-OPEN_SPIEL = {
-    "connect_four": "connect_four",
-    "kuhn_poker": "kuhn_poker",
-    "leduc_poker": "leduc_poker",
-    "liars_dice": "liars_dice",
-    "matching_pennies": "matrix_mp",
-    "rock_paper_scissors": "matrix_rps",
-    "tic_tac_toe": "tic_tac_toe",
-}
-PGX = {
-    "connect_four": "connect_four",
-    "kuhn_poker": "kuhn_poker",
-    "leduc_poker": "leduc_holdem",
-    "tic_tac_toe": "tic_tac_toe",
-}
+SIZES = 1024, 8192
+STEPS = 50  # in one call of a compiled loop, ours and Pgx's
+# Our name with its parameters, and the peers' names for the same game.
+GAMES: dict[str, dict[str, Any]] = {
+    "tic_tac_toe": {"pgx": "tic_tac_toe", "spiel": "tic_tac_toe", "zoo": "tictactoe_v3", "least": 5, "aim": 10},
+    "connect_four": {"pgx": "connect_four", "spiel": "connect_four", "zoo": "connect_four_v3", "least": 5, "aim": 10},
+    "kuhn_poker": {"pgx": "kuhn_poker", "spiel": "kuhn_poker", "least": 5, "aim": 10},
+    "leduc_poker": {"pgx": "leduc_holdem", "spiel": "leduc_poker", "zoo": "leduc_holdem_v4", "least": 10},
+    "othello": {"pgx": "othello", "spiel": "othello", "least": 10},
+    "hex": {"pgx": "hex", "spiel": "hex", "least": 5},
+    "go": {"params": {"size": 9}, "pgx": "go_9x9", "spiel": "go(board_size=9)", "least": 5},
+    "go 19": {"params": {"size": 19}, "pgx": "go_19x19", "spiel": "go(board_size=19)", "zoo": "go_v5", "least": 5},
+    "chess": {"pgx": "chess", "spiel": "chess", "zoo": "chess_v6", "least": 5},
+    "backgammon": {"pgx": "backgammon", "spiel": "backgammon"},
+    "liars_dice": {"spiel": "liars_dice"},
+    "breakthrough": {"spiel": "breakthrough"},
+    "checkers": {"spiel": "checkers"},
+    "phantom_tic_tac_toe": {"spiel": "phantom_ttt"},
+    "dark_hex": {"spiel": "dark_hex(num_cols=3,num_rows=3)"},
+    "hanabi": {"spiel": "hanabi"},
+}  # fmt: skip
 
-Run = Callable[[float], float]  # plays for so many seconds; how many moves a second it made
 
-
-def ours(game: ArrayGame, rows: int) -> Run:
+def ours(game: ArrayGame, rows: int, *, stroll: bool) -> Run:
     """Our batch; compiled before the clock starts."""
     batch = ludus.batch(game, rows, seed=0)
-    batch.step(batch.random_actions())
+    batch.stroll(STEPS)
 
-    def run(seconds: float) -> float:
-        steps, start = 0, time.perf_counter()
-        while (taken := time.perf_counter() - start) < seconds:
-            for _ in range(20):
+    def work() -> int:
+        if stroll:
+            batch.stroll(STEPS)
+        else:
+            for _ in range(STEPS):
                 batch.step(batch.random_actions())
-            steps += 20
-        return steps * rows / taken
+        return STEPS * rows
 
-    return run
-
-
-def open_spiel(name: str) -> Run:
-    """OpenSpiel's Python loop."""
-    import pyspiel
-
-    game, rng = pyspiel.load_game(name), np.random.default_rng(0)
-
-    def play() -> int:
-        state, moves = game.new_initial_state(), 0
-        while not state.is_terminal():
-            if state.is_simultaneous_node():
-                actions = [state.legal_actions(seat) for seat in range(game.num_players())]
-                state.apply_actions([legal[int(rng.random() * len(legal))] for legal in actions])
-                moves += len(actions)
-                continue
-            if state.is_chance_node():  # even odds in all of these games
-                legal = [outcome for outcome, _ in state.chance_outcomes()]
-            else:
-                legal = state.legal_actions()
-                moves += 1
-            state.apply_action(legal[int(rng.random() * len(legal))])
-        return moves
-
-    def run(seconds: float) -> float:
-        moves, start = 0, time.perf_counter()
-        while (taken := time.perf_counter() - start) < seconds:
-            moves += sum(play() for _ in range(20))
-        return moves / taken
-
-    return run
+    return repeated(work)
 
 
-def pgx(name: str, rows: int, steps: int = 50) -> Run:
-    """Pgx: random legal moves, step with automatic reset, `steps` of them in one compiled scan."""
+def pgx(name: str, rows: int) -> Run:
+    """Pgx: random legal moves, step with automatic reset, in one compiled scan."""
     import jax
     from pgx import make
     from pgx.experimental import auto_reset
@@ -106,84 +85,205 @@ def pgx(name: str, rows: int, steps: int = 50) -> Run:
             choose, reset = jax.random.split(key)
             logits = jax.numpy.log(state.legal_action_mask.astype(jax.numpy.float32))
             action = jax.random.categorical(choose, logits, axis=1)
-            return step(state, action, jax.random.split(reset, rows)), state.rewards.sum()
+            after = step(state, action, jax.random.split(reset, rows))
+            return after, (
+                state.rewards.sum(),
+                after.observation.sum(),
+            )  # or the compiler leaves observations out
 
-        return jax.lax.scan(one, state, jax.random.split(key, steps))
+        return jax.lax.scan(one, state, jax.random.split(key, STEPS))
 
     state = jax.vmap(env.init)(jax.random.split(jax.random.PRNGKey(0), rows))
     state, _ = jax.block_until_ready(scan(state, jax.random.PRNGKey(1)))
+    count = 0
+
+    def work() -> int:
+        nonlocal state, count
+        count += 1
+        state, _ = jax.block_until_ready(scan(state, jax.random.PRNGKey(count)))
+        return STEPS * rows
+
+    return repeated(work)
+
+
+def open_spiel(name: str) -> Run:
+    """OpenSpiel's Python loop, observation tensor and legal moves of the mover written at every decision."""
+    import pyspiel
+    from open_spiel.python.observation import make_observation
+
+    game, rng = pyspiel.load_game(name), np.random.default_rng(0)
+    draws = rng.random(1 << 16)
+    seen, at = make_observation(game), 0
+
+    def work() -> int:
+        nonlocal at
+        state, moves = game.new_initial_state(), 0
+        while not state.is_terminal():
+            at = (at + 1) & 0xFFFF
+            if state.is_chance_node():
+                outcomes, odds = zip(*state.chance_outcomes(), strict=True)
+                u, k = draws[at], 0
+                while k < len(odds) - 1 and u >= odds[k]:
+                    u -= odds[k]
+                    k += 1
+                state.apply_action(outcomes[k])
+                continue
+            legal = state.legal_actions()
+            seen.set_from(state, state.current_player())
+            state.apply_action(legal[int(draws[at] * len(legal))])
+            moves += 1
+        return moves
+
+    return repeated(work)
+
+
+def two_processes(name: str) -> Run:
+    """OpenSpiel's loop in two processes at once."""
+    context = multiprocessing.get_context("spawn")
 
     def run(seconds: float) -> float:
-        nonlocal state
-        done, start = 0, time.perf_counter()
-        while (taken := time.perf_counter() - start) < seconds:
-            state, _ = jax.block_until_ready(scan(state, jax.random.PRNGKey(done)))
-            done += 1
-        return done * steps * rows / taken
+        with context.Pool(2) as pool:
+            pool.map(_spiel_for, [(name, 0.1)] * 2, chunksize=1)  # both have loaded the game
+            return sum(pool.map(_spiel_for, [(name, seconds)] * 2, chunksize=1))
 
     return run
 
 
-def measure(runs: dict[str, Run], seconds: float, repetitions: int) -> dict[str, list[float]]:
-    """Moves per second, repetition by repetition; the runs take turns, so that all meet the same load."""
-    speeds: dict[str, list[float]] = {who: [] for who in runs}
-    for _ in range(repetitions):
-        for who, run in runs.items():
-            speeds[who].append(run(seconds))
-    return speeds
+def _spiel_for(asked: tuple[str, float]) -> float:
+    return open_spiel(asked[0])(asked[1])
 
 
-def cell(speeds: list[float]) -> str:
-    """The median in millions, and in brackets the range."""
-    return f"{statistics.median(speeds) / 1e6:.3g} ({min(speeds) / 1e6:.3g} to {max(speeds) / 1e6:.3g})"
+class Picker:
+    """A uniformly random legal move of a mask in well under a microsecond: what each mask allows is looked up."""
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, list[int]] = {}
+        self.draws, self.at = np.random.default_rng(0).random(1 << 16).tolist(), 0
+
+    def __call__(self, mask: np.ndarray) -> int:
+        self.at = (self.at + 1) & 0xFFFF
+        key = mask.tobytes()
+        legal = self.known.get(key)
+        if legal is None:
+            if len(self.known) > 1 << 16:
+                self.known.clear()
+            legal = self.known[key] = np.flatnonzero(mask).tolist()
+        return legal[int(self.draws[self.at] * len(legal))]
 
 
-def runs_of(name: str, rows: int, peers: set[str]) -> dict[str, Run]:
+def walk_aec(env: Any) -> Run:
+    """Random legal moves through an AEC environment of PettingZoo's, with what `last` shows."""
+    pick = Picker()
+
+    def work() -> int:
+        env.reset()
+        moves = 0
+        for _ in env.agent_iter():
+            observation, _, ended, cut, _ = env.last()
+            if ended or cut:
+                env.step(None)
+                continue
+            env.step(pick(observation["action_mask"]))
+            moves += 1
+        return moves
+
+    return repeated(work)
+
+
+def classic(name: str) -> Run:
+    """A classic environment of PettingZoo's."""
+    module = importlib.import_module(f"pettingzoo.classic.{name}")
+    return walk_aec(module.env())
+
+
+def copied(threads: int = 2, size: int = 1 << 26) -> float:
+    """Bytes a second that memory moves, read and written, when numpy copies arrays on so many threads."""
+    arrays = [(np.zeros(size, np.uint8), np.ones(size, np.uint8)) for _ in range(threads)]
+    best = 0.0
+    for _ in range(5):
+        begun = time.perf_counter()
+        workers = [threading.Thread(target=np.copyto, args=pair) for pair in arrays]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        best = max(best, 2 * threads * size / (time.perf_counter() - begun))
+    return best
+
+
+def bytes_of(game: ArrayGame) -> int:
+    """What a move reads and writes: the record both ways, and the arrays that are shown."""
+    shown = (
+        int(np.prod(game.shape)) * np.dtype(game.dtype).itemsize + len(game.moves) + 4 * len(game.seats) + 2
+    )
+    return 2 * game.record.itemsize + shown + 4 + 2 * 8 * 2  # action, and two random streams
+
+
+def runs_of(name: str, peers: set[str]) -> dict[str, Run]:
     """Ours, and the peers that have the game."""
-    game = ludus.make(name)
-    if not isinstance(game, ArrayGame):
-        return {}
-    runs = {"ludus": ours(game, rows)}
-    if "pyspiel" in peers and name in OPEN_SPIEL:
-        runs["OpenSpiel"] = open_spiel(OPEN_SPIEL[name])
-    if "pgx" in peers and name in PGX:
-        runs["Pgx"] = pgx(PGX[name], rows)
+    about = GAMES[name]
+    game = ludus.make(name.split(maxsplit=1)[0], **about.get("params", {}))
+    assert isinstance(game, ArrayGame)
+    runs = {f"ludus stroll {rows}": ours(game, rows, stroll=True) for rows in SIZES}
+    runs |= {f"ludus step {rows}": ours(game, rows, stroll=False) for rows in SIZES}
+    if "pgx" in peers and "pgx" in about:
+        runs |= {f"pgx {rows}": pgx(about["pgx"], rows) for rows in SIZES}
+    if "pyspiel" in peers and "spiel" in about:
+        runs |= {"spiel": open_spiel(about["spiel"]), "spiel 2": two_processes(about["spiel"])}
+    if "pettingzoo" in peers and "zoo" in about:
+        runs["zoo"] = classic(about["zoo"])
     return runs
+
+
+def best(found: dict[str, list[float]], who: str) -> list[float] | None:
+    """The better of the batch sizes of a side."""
+    mine = [speeds for name, speeds in found.items() if name.rsplit(" ", 1)[0] == who or name == who]
+    return max(mine, key=statistics.median) if mine else None
+
+
+def row(name: str, found: dict[str, list[float]], limit: float) -> list[str]:
+    """A line of the table."""
+    stroll, step = best(found, "ludus stroll"), best(found, "ludus step")
+    assert stroll is not None
+    assert step is not None
+    said = [name, cell(stroll), cell(step)]
+    pgx_, spiel, zoo = best(found, "pgx"), found.get("spiel"), found.get("zoo")
+    bounds = GAMES[name].get("least", 0), GAMES[name].get("aim", 0)
+    said += [cell(pgx_) if pgx_ else "", judged(times(stroll, pgx_), *bounds) if pgx_ else ""]
+    two = found.get("spiel 2")
+    said += [cell(spiel) if spiel else "", f"{times(step, two):.3g}" if two else ""]
+    said += [judged(times(stroll, spiel), 50) if spiel else ""]
+    said += [cell(zoo) if zoo else "", judged(times(stroll, zoo), 1000) if zoo else ""]
+    return [*said, f"{limit / 1e6:.0f} ({100 * statistics.median(stroll) / limit:.0f} %)"]
+
+
+HEAD = (
+    "game", "Ludus stroll", "Ludus step", "Pgx", "stroll : Pgx", "OpenSpiel", "step : OpenSpiel in 2 processes",
+    "stroll : OpenSpiel", "PettingZoo classic", "stroll : PettingZoo", "memory's limit (we reach)",
+)  # fmt: skip
+
+
+def compare(names: Sequence[str], options: argparse.Namespace) -> None:
+    """The table of all games."""
+    peers = {name for name in ("pyspiel", "pgx", "pettingzoo") if importlib.util.find_spec(name)}
+    moved = copied()
+    lines, kept = [], {}
+    print(f"M moves/s; memory copies {moved / 1e9:.1f} GB/s\n\n{table(HEAD, [])}")
+    for name in names:
+        found = measure(runs_of(name, peers), options)
+        limit = moved / bytes_of(ludus.make(name.split()[0], **GAMES[name].get("params", {})))  # type: ignore[arg-type]
+        lines.append(row(name, found, limit))
+        kept[name] = {"moves a second": found, "limit": limit}
+        print(f"| {' | '.join(lines[-1])} |", flush=True)
+    keep("speed", {"copied bytes a second": moved, "games": kept}, options)
 
 
 def main() -> None:
     """Measure and print a markdown table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--games", nargs="*", default=ludus.games(), help="default: every registered array game"
-    )
-    parser.add_argument(
-        "--rows", type=int, default=8192, help="games stepped together (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=0.5, help="of each repetition (default: %(default)s)"
-    )
-    parser.add_argument("--repetitions", type=int, default=5, help="(default: %(default)s)")
-    options = parser.parse_args()
-    peers = {name for name in ("pyspiel", "pgx") if importlib.util.find_spec(name)}
-    print(
-        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, Python {platform.python_version()}; ", end=""
-    )
-    print(f"{options.rows} rows; millions of moves a second, median (range) of {options.repetitions}\n")
-    print("| game | Ludus | OpenSpiel | Pgx | Ludus : OpenSpiel | Ludus : Pgx |\n|---|--:|--:|--:|--:|--:|")
-    for name in options.games:
-        speeds = measure(runs_of(name, options.rows, peers), options.seconds, options.repetitions)
-        if not speeds:
-            continue
-        row = [cell(speeds[who]) if who in speeds else "" for who in ("ludus", "OpenSpiel", "Pgx")]
-        for who in ("OpenSpiel", "Pgx"):
-            ratio = (
-                statistics.median(speeds["ludus"]) / statistics.median(speeds[who]) if who in speeds else None
-            )
-            row.append("" if ratio is None else f"{ratio:.3g}")
-        print(f"| {name} | {' | '.join(row)} |", flush=True)
+    made = parser(__doc__ or "")
+    made.add_argument("--games", nargs="*", default=list(GAMES), choices=list(GAMES), metavar="GAME")
+    options = made.parse_args()
+    compare(options.games, options)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ a game is, its tables.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -48,11 +49,10 @@ def tabular(game: Game[Any], agent: Agent, *, samples: int = 0, seed: int = 0) -
         ValueError: the agent does not tell its probabilities, and `samples` is 0.
     """
     tables = tabulate(game)
-    requests = questions(tables, seed=seed)
     if hasattr(agent, "probabilities"):
-        return dict(
-            zip(tables.names, (np.asarray(p, np.float64) for p in agent.probabilities(requests)), strict=True)
-        )
+        told = agent.probabilities(_asked_often(tables))
+        return dict(zip(tables.names, (np.asarray(p, np.float64) for p in told), strict=True))
+    requests = questions(tables, seed=seed)
     if samples < 1:
         raise ValueError(
             f"{agent.name} does not tell its probabilities: say how many `samples` to ask it for"
@@ -69,6 +69,12 @@ def tabular(game: Game[Any], agent: Agent, *, samples: int = 0, seed: int = 0) -
 def questions(tables: Tables, *, seed: int = 0, sample: int = 0) -> list[Request]:
     """A request for every information state, in their order; `seed` and `sample` decide their generators."""
     return [_request(tables, i, seat_stream(seed, sample, i), sample) for i in range(len(tables.names))]
+
+
+@functools.lru_cache(maxsize=4)
+def _asked_often(tables: Tables) -> list[Request]:
+    """The questions to those who tell their probabilities and draw nothing: made once, since a network learns for long."""
+    return questions(tables)
 
 
 def _request(tables: Tables, i: int, rng: np.random.Generator, sample: int) -> Request:

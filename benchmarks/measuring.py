@@ -1,0 +1,100 @@
+"""What the benchmarks share: runs that take turns, and tables that are printed and kept as JSON.
+
+A run is a function that works for some seconds and says how much it did in each. Those that are compared take turns,
+so that all meet the same load; a cell is the median, in brackets the range.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+
+Run = Callable[[float], float]
+
+
+def parser(doc: str, *, seconds: float = 10.0, repetitions: int = 5) -> argparse.ArgumentParser:
+    """A parser of the command line with what all benchmarks take."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument(
+        "--seconds", type=float, default=seconds, help="of each repetition (default: %(default)s)"
+    )
+    made.add_argument("--repetitions", type=int, default=repetitions, help="(default: %(default)s)")
+    return made
+
+
+def repeated(work: Callable[[], int]) -> Run:
+    """A run that calls `work` again and again; it returns how much it did."""
+
+    def run(seconds: float) -> float:
+        done, start = 0, time.perf_counter()
+        while (taken := time.perf_counter() - start) < seconds:
+            done += work()
+        return done / taken
+
+    return run
+
+
+def measure(runs: Mapping[str, Run], options: argparse.Namespace) -> dict[str, list[float]]:
+    """What each run did a second, repetition by repetition; they take turns."""
+    found: dict[str, list[float]] = {who: [] for who in runs}
+    for run in runs.values():
+        run(0.2)
+    for _ in range(options.repetitions):
+        for who, run in runs.items():
+            found[who].append(run(options.seconds))
+    return found
+
+
+def cell(speeds: Sequence[float], unit: float = 1e6) -> str:
+    """The median in units, and in brackets the range."""
+    return f"{statistics.median(speeds) / unit:.3g} ({min(speeds) / unit:.3g} to {max(speeds) / unit:.3g})"
+
+
+def times(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """How many times as fast the medians say that we are."""
+    return statistics.median(ours) / statistics.median(theirs)
+
+
+def judged(ratio: float, least: float = 0.0, aim: float = 0.0) -> str:
+    """A ratio, with the bound that it misses."""
+    if least and ratio < least:
+        return f"{ratio:.3g} (MISSED: at least {least:g})"
+    if aim and ratio < aim:
+        return f"{ratio:.3g} (at least {least:g} met, aim {aim:g} missed)"
+    return f"{ratio:.3g}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in markdown."""
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def keep(name: str, what: Any, options: argparse.Namespace) -> Path:
+    """Write results as JSON, with the day, the machine and the command."""
+    path = RESULTS / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    about = {
+        "date": time.strftime("%Y-%m-%d"),
+        "command": f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}".strip(),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}",
+        "seconds": options.seconds, "repetitions": options.repetitions,
+    }  # fmt: skip
+    path.write_text(json.dumps({"about": about, "results": what}, indent=1) + "\n", encoding="utf-8")
+    print(
+        f"\n{about['date']}, {about['machine']}; medians (ranges) of {options.repetitions} runs of {options.seconds:g} s"
+    )
+    print(f"kept in {path.relative_to(Path(__file__).parents[1])}\n", flush=True)
+    return path
