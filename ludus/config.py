@@ -6,6 +6,7 @@ load("configs/ppo_kuhn.toml", ["seed=3", "learners.0.optimiser.rate=1e-3"])
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import itertools
 import tomllib
@@ -15,6 +16,8 @@ from typing import Any
 
 from ludus.core.errors import ConfigError
 from ludus.training.configuration import parse
+from ludus.training.policies import known_settings
+from ludus.training.recipes import PRESETS
 from ludus.training.settings import (
     Collect,
     Evaluate,
@@ -100,14 +103,26 @@ def _read(text: str) -> Any:
 
 
 def explain() -> str:
-    """Every key of a configuration with its help, table by table."""
+    """Every key of a configuration with its default and its help, table by table; what policies take; presets."""
     lines = []
     for name, kind in TABLES.items():
         lines.append(f"[{name}]" if name else "at the top")
-        for key, words in field_help(kind).items():
-            lines.append(f"  {key:<18} {words}")
+        defaults = {one.name: _default(one) for one in dataclasses.fields(kind)}
+        lines += [f"  {key:<18} {words}{defaults[key]}" for key, words in field_help(kind).items()]
         lines.append("")
+    for kind_of_policy in ("network", "language", "tiny_language"):
+        lines.append(f"[policies.NAME] with name = {kind_of_policy!r}")
+        lines += [f"  {key:<18} {told}" for key, told in known_settings(kind_of_policy).items()] + [""]
+    lines.append(f"presets of learners: {', '.join(PRESETS)}")
     return "\n".join(lines)
+
+
+def _default(one: dataclasses.Field[Any]) -> str:
+    if one.default is dataclasses.MISSING:
+        return "" if one.default_factory is not dataclasses.MISSING else " (must be given)"
+    if dataclasses.is_dataclass(one.default):
+        return ""
+    return f" (default: {one.default!r})"
 
 
 def field_help(kind: type) -> dict[str, str]:

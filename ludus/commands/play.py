@@ -145,7 +145,7 @@ def verify(
 
     Of more than 20 only the counts are printed, and what was refused.
 
-    Ends with exit code 1 if any is refused or cannot be read.
+    Ends with exit code 1 if any is refused or cannot be read, or there is none.
     """
     from ludus.core.verify import verify as verdicts
 
@@ -168,7 +168,11 @@ def verify(
     typer.echo(
         f"{len(found)} episodes: {reached or 'none passed'}; {refused} refused; {len(unreadable)} unreadable"
     )
-    if refused or unreadable:
+    if not found:
+        typer.echo(
+            "nothing was verified: a training run keeps episodes where keep_episodes is above 0", err=True
+        )
+    if refused or unreadable or not found:
         raise typer.Exit(1)
 
 

@@ -23,7 +23,7 @@ from ludus.agents.language.keys import redact
 from ludus.core.agent import Agent
 from ludus.core.errors import ConfigError, LudusError, UnknownName, nearest
 from ludus.core.game import Game, Seat, role_of
-from ludus.core.registry import AGENTS, make
+from ludus.core.registry import AGENTS, GAMES, make
 
 _WRITTEN = re.compile(r"(?:(?P<label>[^=()]+)=)?(?P<name>[^=()]+?)(?:\((?P<settings>.*)\))?", re.DOTALL)
 
@@ -31,13 +31,27 @@ _WRITTEN = re.compile(r"(?:(?P<label>[^=()]+)=)?(?P<name>[^=()]+?)(?:\((?P<setti
 def game_by(name: str, settings: Iterable[str] = ()) -> Game[Any]:
     """The game called `name`, or `module:Class`, made with settings written `key=value`."""
     given = _values(list(settings), f"the game {name}")
+    maker = named(name, "game") if ":" in name else GAMES.maker(name)
+    given |= _as_written(maker, given, settings)
     try:
-        game: Game[Any] = named(name, "game")(**given) if ":" in name else make(name, **given)
+        game: Game[Any] = maker(**given) if ":" in name else make(name, **given)
     except LudusError:
         raise
     except (TypeError, ValueError) as fault:
         raise ConfigError(f"{name} cannot be made with {given or 'nothing set'}: {fault}") from fault
     return game
+
+
+def _as_written(maker: Callable[..., Any], given: dict[str, Any], settings: Iterable[str]) -> dict[str, str]:
+    """The settings that the maker wants as text, where what was written looked like something else: pot=true."""
+    takes = inspect.signature(maker.__init__ if inspect.isclass(maker) else maker).parameters
+    texts = {key for key in given if key in takes and takes[key].annotation in ("str", str)}
+    pairs = (part.partition("=") for part in settings)
+    return {
+        key.strip(): value.strip()
+        for key, _, value in pairs
+        if key.strip() in texts and not isinstance(given[key.strip()], str)
+    }
 
 
 def named(name: str, kind: str) -> Callable[..., Any]:

@@ -7,11 +7,13 @@ tiny_language  a tiny one from scratch, taught the games' language on random leg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ludus.core.errors import ConfigError
+from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.game import Game
 from ludus.core.policy import Policy
 from ludus.core.registry import Registry
@@ -34,8 +36,57 @@ def make_policy(
         folder: where the maker may keep what is costly to make again when a run is resumed.
         settings: whatever its kind takes.
     """
-    policy: Policy = POLICIES.maker(kind)(games, name=name, seed=seed, folder=folder, **settings)
+    maker = POLICIES.maker(kind)
+    _check(kind, settings)
+    policy: Policy = maker(games, name=name, seed=seed, folder=folder, **settings)
     return policy
+
+
+def _check(kind: str, settings: Mapping[str, Any]) -> None:
+    if kind == "tiny_language" and "path" in settings:
+        raise ConfigError(
+            f"a policy of kind 'tiny_language' is made anew and takes no path, which is {settings['path']!r}: "
+            "name = 'language' loads a model from a folder"
+        )
+    known = known_settings(kind)
+    for key, value in settings.items():
+        inner = key in ("model", "lessons") and isinstance(value, Mapping) and kind == "tiny_language"
+        for setting in [f"{key}.{one}" for one in value] if inner else [key]:
+            if known and setting not in known:
+                raise UnknownName(f"setting of a policy of kind {kind!r}", setting, known)
+
+
+def known_settings(kind: str) -> dict[str, str]:
+    """What a kind of policy of ours takes: each setting with its type and default; nothing of a plug-in's."""
+    if kind not in ("network", "language", "tiny_language"):
+        return {}
+    if kind == "network":
+        from ludus.agents.network import fresh
+
+        return {"path": "str, of a trained one's folder"} | _told(fresh)
+    from ludus.agents.language.local import LanguageModel
+    from ludus.agents.language.manner import Manner
+    from ludus.agents.language.models.causal import CausalModel
+    from ludus.agents.language.models.tiny import make_tiny
+    from ludus.agents.language.teach import teach
+
+    language = _told(LanguageModel) | _told(CausalModel)
+    for one in dataclasses.fields(Manner):
+        default = "" if one.default is dataclasses.MISSING else f" (default: {one.default!r})"
+        language[one.name] = f"{one.type}{default}"
+    if kind == "language":
+        return {"path": "str, of a model's folder"} | language
+    lessons = {key: told for key, told in language.items() if key in PROMPTS}
+    inside = _told(make_tiny, "model.") | _told(teach, "lessons.")
+    return inside | {f"lessons.{key}": told for key, told in lessons.items()} | language
+
+
+def _told(maker: Any, prefix: str = "") -> dict[str, str]:
+    """The settings of a maker that a configuration may give."""
+    ours = {"name", "seed", "version", "path", "games", "game", "roles", "to", "show"}
+    takes = inspect.signature(maker).parameters.values()
+    mine = [one for one in takes if one.kind is one.KEYWORD_ONLY and one.name not in ours]
+    return {f"{prefix}{one.name}": f"{one.annotation} (default: {one.default!r})" for one in mine}
 
 
 def prepare_policy(
@@ -46,6 +97,7 @@ def prepare_policy(
     Makers whose attribute `prepare` is a function of the same settings are asked; others have nothing to prepare.
     """
     prepare = getattr(POLICIES.maker(kind), "prepare", None)
+    _check(kind, settings)
     if prepare is not None:
         prepare(games, seed=seed, folder=folder, **settings)
 

@@ -12,7 +12,7 @@ from ludus.core.errors import ContractError, UnknownName
 from ludus.core.exact import best_response, exploitability, nash_conv, tabular, uniform, value
 from ludus.core.registry import make
 from ludus.core.solvers import solve
-from ludus.core.tables import tabulate
+from ludus.core.tables import estimated, tabulate
 
 
 # OpenSpiel's regression constants and solver runs, seen in its tests
@@ -132,5 +132,6 @@ def test_exploitability_is_nash_conv_by_player() -> None:
 
 
 def test_too_many_positions_are_refused() -> None:
-    with pytest.raises(ValueError, match="more than 100 positions"):
+    with pytest.raises(ValueError, match=r"more than 100 positions, about 1e\+04 as a tree"):
         tabulate(make("leduc_poker"), limit=100)
+    assert estimated(make("kuhn_poker")) == pytest.approx(len(tabulate(make("kuhn_poker")).mover), rel=0.1)
