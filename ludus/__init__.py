@@ -85,9 +85,12 @@ __all__ = [
 
 GAMES.lazily(
     {
+        "breakthrough": "ludus.envs.board.breakthrough",
         "code_as_task": "ludus.envs.code.code_as_task",
         "connect_four": "ludus.envs.board.connect_four",
+        "dark_hex": "ludus.envs.board.dark_hex",
         "hanabi": "ludus.envs.cards.hanabi",
+        "hex": "ludus.envs.board.hex",
         "iterated_prisoners_dilemma": "ludus.envs.matrix.iterated_prisoners_dilemma",
         "kuhn_poker": "ludus.envs.cards.kuhn_poker",
         "leduc_poker": "ludus.envs.cards.leduc_poker",
@@ -95,6 +98,8 @@ GAMES.lazily(
         "matching_pennies": "ludus.envs.matrix.matching_pennies",
         "nim": "ludus.envs.board.nim",
         "no_limit_holdem": "ludus.envs.cards.no_limit_holdem",
+        "othello": "ludus.envs.board.othello",
+        "phantom_tic_tac_toe": "ludus.envs.board.phantom_tic_tac_toe",
         "propose_solve": "ludus.envs.language.propose_solve",
         "rock_paper_scissors": "ludus.envs.matrix.rock_paper_scissors",
         "simple_negotiation": "ludus.envs.language.simple_negotiation",

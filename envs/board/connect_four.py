@@ -87,7 +87,9 @@ class ConnectFour(ArrayGame):
     def describe(self, s: Any, seat: int) -> str:
         wide = len(self.moves[-1])
         lines = [
-            " ".join(f"{'.xo'[(own >> c & 1) + 2 * (other >> c & 1)]:>{wide}}" for c in range(len(self.moves)))
+            " ".join(
+                f"{'.xo'[(own >> c & 1) + 2 * (other >> c & 1)]:>{wide}}" for c in range(len(self.moves))
+            )
             for own, other in zip(*s.discs[:, ::-1].tolist(), strict=True)
         ]
         numbers = " ".join(f"{name:>{wide}}" for name in self.moves)

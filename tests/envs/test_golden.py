@@ -14,10 +14,13 @@ from ludus.core.reading import write_move
 
 FOLDER = Path(__file__).parent / "golden"
 GAMES = {  # by the name of the file, which may say more than the game's
+    "breakthrough": {"rows": 4, "columns": 3},
     "code_as_task": {"executors": 1},
     "code_as_task-menu": {"menu": True},
     "connect_four": {},
+    "dark_hex": {},
     "hanabi": {},
+    "hex": {"size": 3, "swap": True},
     "iterated_prisoners_dilemma": {"rounds": 3},
     "kuhn_poker": {},
     "leduc_poker": {},
@@ -25,6 +28,8 @@ GAMES = {  # by the name of the file, which may say more than the game's
     "matching_pennies": {},
     "nim": {"stones": [3, 4, 5]},
     "no_limit_holdem": {},
+    "othello": {"size": 4},
+    "phantom_tic_tac_toe": {},
     "propose_solve": {"solvers": 2},
     "propose_solve-menu": {"solvers": 2, "menu": True},
     "rock_paper_scissors": {},

@@ -1,4 +1,4 @@
-"""The same 2,000 random games through our rules and OpenSpiel's: everything equal at every step."""
+"""The same random games through our rules and OpenSpiel's: everything equal at every step."""
 
 import numpy as np
 import pytest
@@ -18,6 +18,59 @@ PAIRS = {
     "connect_four": ("connect_four", {}),
 }
 EPISODES = 2000
+# Larger boards, with how many games.
+BOARDS = {
+    "breakthrough": ("breakthrough", {}, 40),
+    "breakthrough, six by five": ("breakthrough(rows=6,columns=5)", {"rows": 6, "columns": 5}, 100),
+    "dark_hex": ("dark_hex", {}, 500),
+    "dark_hex, abrupt, four": (
+        "dark_hex(board_size=4,num_rows=4,num_cols=4,gameversion=adh)", {"size": 4, "abrupt": True}, 200,
+    ),
+    "hex": ("hex", {}, 20),
+    "hex, five": ("hex(board_size=5,num_rows=5,num_cols=5)", {"size": 5}, 200),
+    "othello": ("othello", {}, 60),
+    "phantom_tic_tac_toe": ("phantom_ttt", {}, 1000),
+    "phantom_tic_tac_toe, abrupt": ("phantom_ttt(gameversion=abrupt)", {"abrupt": True}, 1000),
+}  # fmt: skip
+HIDDEN = [pair for pair in BOARDS if "dark" in pair or "phantom" in pair]
+
+
+def breakthrough(ours, action) -> int:
+    """OpenSpiel numbers a square, one of six directions and whether something is taken."""
+    square, way = action // 12, action // 2 % 6
+    return 3 * square + way % 3
+
+
+@pytest.mark.parametrize("pair", BOARDS)
+def test_random_board_games_agree_at_every_step(pair) -> None:
+    name, params, episodes = BOARDS[pair]
+    ours, theirs = ludus.make(pair.split(",")[0], **params), pyspiel.load_game(name)
+    rng = np.random.default_rng(12)
+    for _ in range(episodes):
+        play_both(ours, theirs.new_initial_state(), rng, breakthrough if ours.id == "breakthrough" else None)
+
+
+@pytest.mark.parametrize("pair", HIDDEN)
+def test_what_a_seat_knows_is_what_openspiel_says_it_knows(pair) -> None:
+    """Two positions look the same to a seat exactly where OpenSpiel's information states are the same."""
+    name, params, episodes = BOARDS[pair]
+    ours, theirs = ludus.make(pair.split(",")[0], **params), pyspiel.load_game(name)
+    rng = np.random.default_rng(13)
+    pairs = set()
+    for _ in range(episodes):
+        state, known = ours.start(rng), theirs.new_initial_state()
+        while not known.is_terminal():
+            seat = known.current_player()
+            seen = ours.view(state, ours.seats[seat]).features.tobytes()
+            told = known.information_state_string(seat)
+            if "dark" in pair:  # the line before the last counts everybody's tries, which a seat is not told
+                lines = told.split("\n")
+                told = "\n".join(lines[:-2] + lines[-1:])
+            pairs.add(((seat, seen), (seat, told)))
+            action = int(rng.choice(known.legal_actions()))
+            state = ours.play(state, {ours.seats[seat]: action})
+            known.apply_action(action)
+    assert len({left for left, _ in pairs}) == len({right for _, right in pairs}) == len(pairs) > 100
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -31,7 +84,7 @@ def test_random_games_agree_at_every_step(pair) -> None:
         play_both(ours, theirs.new_initial_state(), rng)
 
 
-def play_both(ours, theirs, rng) -> None:
+def play_both(ours, theirs, rng, ours_for=None) -> None:
     state, earned = ours.start(rng), np.zeros(2)
     while not theirs.is_terminal():
         (seat,) = ours.turn(state)
@@ -44,10 +97,13 @@ def play_both(ours, theirs, rng) -> None:
         else:
             assert seat == ours.seats[theirs.current_player()]
             actions = np.flatnonzero(ours.options(state, seat).legal).tolist()
-            assert actions == theirs.legal_actions()
-        action = actions[rng.integers(len(actions))]
+            known = theirs.legal_actions()
+            assert actions == sorted(ours_for(ours, a) if ours_for else a for a in known)
+        action = given = actions[rng.integers(len(actions))]
+        if ours_for and seat != CHANCE:
+            given = next(a for a in known if ours_for(ours, a) == action)
         state = ours.play(state, {seat: action})
-        theirs.apply_action(action)
+        theirs.apply_action(given)
         earned += [ours.payoff(state).get(s, 0.0) for s in ours.seats]
     assert ours.turn(state) == ()
     np.testing.assert_array_equal(earned, theirs.returns())
