@@ -17,7 +17,7 @@ from ludus.core.tables import tabulate
 GAMES = {name: game for name in ludus.games() if isinstance(game := ludus.make(name), ArrayGame)}
 SLOW_TO_COMPILE = ("chess",)  # beyond ten seconds
 FEW, MANY, MINUTE = 200, 10_000, 60.0
-TABLED = 300_000  # positions
+TABLED, ALL_TABLED = 20_000, 2_000_000  # positions
 
 every = pytest.mark.parametrize("name", [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW_TO_COMPILE else name for name in GAMES
@@ -61,19 +61,11 @@ def test_a_minute_of_plain_games(name) -> None:
     print(f"{name}: {played} games as ordinary Python")
 
 
-def tables_of(game):
+def tabled(game, limit) -> None:
     try:
-        return tabulate(game, unfold=True, limit=TABLED)
+        tables = tabulate(game, unfold=True, limit=limit)
     except ValueError:
-        return None
-
-
-@pytest.mark.parametrize("name", GAMES)
-def test_tables_hold_the_same_games(name) -> None:
-    game = GAMES[name]
-    tables = tables_of(game)
-    if tables is None:
-        pytest.skip(f"more than {TABLED} positions")
+        pytest.skip(f"more than {limit} positions")
     for moments in record(game, FEW, seed=3):
         for told, moment in zip(tabled_rules(tables, moments), moments, strict=True):
             moment.record = b""
@@ -81,3 +73,14 @@ def test_tables_hold_the_same_games(name) -> None:
                 np.testing.assert_allclose(told.paid, moment.paid, atol=1e-6)
                 told.paid = moment.paid
             assert told == moment
+
+
+@every
+def test_tables_hold_the_same_games(name) -> None:
+    tabled(GAMES[name], TABLED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GAMES)
+def test_large_tables_hold_the_same_games(name) -> None:
+    tabled(GAMES[name], ALL_TABLED)

@@ -109,6 +109,10 @@ def controllers(m):
     assert step(0.1, 0.3) == pytest.approx((0.095, 0.0))
     assert step(0.1, 0.3, step=0.2, least=0.01) == (0.01, 0.0)
     assert step(0.1, 0.1, step=2, most=0.5) == (0.5, 0.5)
+    fall = m["divergences"].falling_entropy
+    assert fall(0.1, None) == (0.1, 0.1)
+    assert fall(0.1, 0.7, share=0.5) == (0.05, 0.05)
+    assert fall(0.1, 0.7, share=0.5, least=0.08) == (0.08, 0.08)
 
 
 CHECKS = [

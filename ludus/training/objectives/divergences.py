@@ -136,7 +136,26 @@ def adaptive_entropy(
     return moved, moved if low else 0.0
 
 
+def falling_entropy(
+    held: float, measured: float | None, *, share: float = 0.9995, least: float = 0.0
+) -> tuple[float, float]:
+    """A share of the coefficient after each update: towards equilibrium, as a regularisation goes to nothing.
+
+    Magnetic mirror descent stops short of an equilibrium while its regularisation stays (Sokota et al. 2023,
+    arXiv:2206.05825, section 3).
+
+    Args:
+        held: the coefficient as it was.
+        measured: the entropy of an update; it does not matter, and is None before the first.
+        share: of the coefficient that is left after an update.
+        least: where it stops falling.
+    """
+    now = held if measured is None else max(held * share, least)
+    return now, now
+
+
 DIVERGENCE_CONTROLLERS.add("fixed", _fixed_divergence)
 DIVERGENCE_CONTROLLERS.add("adaptive", adaptive_divergence)
 ENTROPY_CONTROLLERS.add("fixed", _fixed_entropy)
 ENTROPY_CONTROLLERS.add("adaptive", adaptive_entropy)
+ENTROPY_CONTROLLERS.add("falling", falling_entropy)

@@ -1,0 +1,100 @@
+"""Colonel Blotto: forces divided among battlefields."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from ludus.core.array_game import OVER, TOGETHER, ArrayGame
+from ludus.core.registry import register
+
+
+@register("colonel_blotto")
+class ColonelBlotto(ArrayGame):
+    """Colonel Blotto. All players divide their coins among the fields, at the same time.
+
+    Whoever has more coins on a field than everybody else wins that field. Whoever wins more fields than everybody
+    else wins one from each other player's share of the loss; where several are ahead they share what the others
+    lose. A move is how many coins lie on each field, with commas in between.
+
+    Source: Emile Borel 1921; the rules are those of OpenSpiel's blotto.
+
+    Args:
+        players: 2 to 10.
+        coins: of each player, all of which are laid.
+        fields: at least 1.
+    """
+
+    zero_sum = True
+
+    def __init__(self, players: int = 2, coins: int = 10, fields: int = 3) -> None:
+        if not (2 <= players <= 10 and 1 <= coins <= 30 and 1 <= fields <= 6):
+            raise ValueError(
+                f"colonel blotto needs 2 to 10 players, 1 to 30 coins and 1 to 6 fields, not {players}, {coins}, {fields}"
+            )
+        self.seats = tuple(f"player_{k}" for k in range(players))
+        laid = [lay for lay in itertools.product(range(coins + 1), repeat=fields) if sum(lay) == coins]
+        self.moves = tuple(",".join(map(str, lay)) for lay in laid)
+        self.coins, self.fields = coins, fields
+        self.record = np.dtype(
+            [("laid", np.int8, (players, fields)), ("plans", np.int8, (len(laid), fields)), ("over", np.int8)]
+        )
+        self._plans = np.array(laid, np.int8)
+        self.shape = (1 + players * fields,)  # always 1; in the end, own coins, and the others' in turn
+
+    def setup(self, s: Any) -> None:
+        s.plans[:] = self._plans
+
+    @staticmethod
+    def mover(s: Any) -> int:
+        return OVER if s.over else TOGETHER
+
+    @staticmethod
+    def legal(s: Any, seat: int, out: Any) -> None:
+        out[:] = 1
+
+    @staticmethod
+    def joint(s: Any, actions: Any, pay: Any) -> None:
+        players, fields = s.laid.shape
+        s.over = 1
+        for k in range(players):
+            for field in range(fields):
+                s.laid[k, field] = s.plans[actions[k], field]
+        most, ahead = -1, 0
+        for k in range(players):
+            won = fields_won(s, k)
+            ahead = 1 if won > most else ahead + (won == most)
+            most = max(most, won)
+        for k in range(players):
+            if ahead == players:
+                break
+            pay[k] += 1.0 / ahead if fields_won(s, k) == most else -1.0 / (players - ahead)
+
+    @staticmethod
+    def observe(s: Any, seat: int, out: Any) -> None:
+        players, fields = s.laid.shape
+        out[0] = 1
+        for k in range(players):
+            for field in range(fields):
+                out[1 + k * fields + field] = s.laid[(seat + k) % players, field]
+
+    def describe(self, s: Any, seat: int) -> str:
+        if not s.over:
+            return f"Nobody has laid their {self.coins} coins on the {self.fields} fields yet."
+        rows = [",".join(map(str, row)) for row in s.laid.tolist()]
+        others = "; ".join(rows[(seat + k) % len(rows)] for k in range(1, len(rows)))
+        return f"You laid {rows[seat]}, the others {others}."
+
+
+def fields_won(s: Any, k: int) -> int:
+    """On how many fields a player has more coins than everybody else."""
+    players, fields = s.laid.shape
+    count = 0
+    for field in range(fields):
+        alone = True
+        for other in range(players):
+            alone = alone and (other == k or s.laid[other, field] < s.laid[k, field])
+        count += alone
+    return count
