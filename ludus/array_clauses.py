@@ -16,6 +16,7 @@ from ludus.core.game import CHANCE, Game
 from ludus.core.tables import expand
 
 JOINT_MOVES = 256  # tried at most in a position where seats move together
+TOSSES = 400  # of each of nature's moves
 
 
 @clause
@@ -37,12 +38,29 @@ def clause_arrays(game: Game[Any], walk: Sequence[Moment]) -> None:
             if turn == (CHANCE,)
             else np.flatnonzero(game.options(m.state, turn[0]).legal)
         )
+        if turn == (CHANCE,):
+            _check_toss(game, m)
         seen = np.flatnonzero(mask[i])
         require(seen.tolist() == list(moves), game, m, f"compiled moves {seen}")
         for move in moves:
             scalar = game.play(m.state, {turn[0]: int(move)})
             compiled = Position(after[i, move].tobytes(), tuple(float(x) for x in pay[i, move]))
             require(scalar == compiled, game, m, f"move {move}: scalar {scalar}, compiled {compiled}")
+
+
+def _check_toss(game: ArrayGame, m: Moment) -> None:
+    """Where the game tosses by itself, its outcomes come with their odds, as u goes from 0 to 1 in even steps."""
+    if type(game).toss is ArrayGame.toss:
+        return
+    s = game.open(m.state.record)
+    shares, u = np.zeros(game.outcomes), (np.arange(TOSSES) + 0.5) / TOSSES
+    for each in u.tolist():
+        shares[game.toss(s, each)] += 1 / TOSSES
+    odds = np.zeros(game.outcomes)
+    game.odds(s, odds)
+    require(
+        np.allclose(shares, odds, atol=2 / TOSSES), game, m, f"tosses come as {shares}, their odds are {odds}"
+    )
 
 
 def _check_joint(game: ArrayGame, m: Moment) -> None:

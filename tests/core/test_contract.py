@@ -210,6 +210,12 @@ class BadJointMoves(IteratedPrisonersDilemma):
         return Choice(names, np.array([True, seat == "player_0"]))
 
 
+class BadToss(KuhnPoker):
+    @staticmethod
+    def toss(s, u) -> int:
+        return 0 if s.cards[0] == 0 else 1 if s.cards[0] == 1 else 0
+
+
 class Endless(GuessCoin):
     def turn(self, state):
         return ("player_0",)
@@ -248,6 +254,7 @@ FURTHER = [
     ("randomness", DrawsByName),
     ("arrays", BadJoint),
     ("arrays", BadJointMoves),
+    ("arrays", BadToss),
 ]
 
 

@@ -25,6 +25,8 @@ PAIRS = {
     ),
     "colonel_blotto": ("blotto", {}, 500),
     "colonel_blotto, three": ("blotto(players=3,coins=5,fields=4)", {"players": 3, "coins": 5, "fields": 4}, 500),
+    "kuhn_poker, three": ("kuhn_poker(players=3)", {"players": 3}, 500),
+    "kuhn_poker, six": ("kuhn_poker(players=6)", {"players": 6}, 200),
     "pig": ("pig", {}, 30),
     "pig, three": ("pig(players=3,winscore=20,diceoutcomes=4,horizon=60)",
                    {"players": 3, "goal": 20, "sides": 4, "horizon": 60}, 100),

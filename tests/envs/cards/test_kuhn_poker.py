@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import ludus
+from ludus.core.exact import nash_conv, uniform
 
 PASS, BET = 0, 1
 
@@ -46,3 +47,11 @@ def test_uniform_play_pays_an_eighth() -> None:
     # By hand: 1/4 of games pass-pass (even), bet-pass 1/4 (+1), pass-bet-pass 1/8 (-1), showdowns even.
     game = ludus.make("kuhn_poker")
     assert ludus.value(game, ludus.uniform(game))["player_0"] == pytest.approx(1 / 8)
+
+
+def test_three_players_are_known_to_openspiel() -> None:
+    game = ludus.make("kuhn_poker", players=3)
+    assert nash_conv(game, uniform(game)) == pytest.approx(2.0625)  # OpenSpiel's regression constant
+    with pytest.raises(ValueError, match="10 players, not 11"):
+        ludus.make("kuhn_poker", players=11)
+    assert "for 3 players and a deck of 4 cards: T, J, Q, K" in game.rules("player_0")
