@@ -19,7 +19,7 @@ def examples():
 
 
 def test_the_agent_of_the_example_is_rated_in_python_and_from_the_command_line(tmp_path, monkeypatch, capsys):
-    _, example = examples()
+    *_, example = examples()
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
     assert re.search(r"\| 1 \| bold \|", capsys.readouterr().out)
@@ -29,6 +29,14 @@ def test_the_agent_of_the_example_is_rated_in_python_and_from_the_command_line(t
     shown = CliRunner().invoke(app, words, catch_exceptions=False)
     assert shown.exit_code == 0
     assert "bold" in (tmp_path / "runs/bold/standings.md").read_text()
+
+
+def test_the_example_of_a_solver_comes_near_an_equilibrium(capsys):
+    _, example, _ = examples()
+    exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
+    gap, _, rest = capsys.readouterr().out.partition(" ")
+    assert float(gap) < 0.03
+    assert "player_0" in rest
 
 
 def test_the_doors_open_by_the_names_that_are_told():
@@ -42,7 +50,7 @@ def test_the_doors_open_by_the_names_that_are_told():
 
 def test_the_example_registers_a_game_and_learns_it(tmp_path, monkeypatch, capsys):
     pytest.importorskip("torch")
-    example, _ = examples()
+    example, *_ = examples()
     assert len([line for line in example.splitlines() if line.strip()]) <= 25
     monkeypatch.setattr(GAMES, "_makers", dict(GAMES._makers))  # other tests do not know its game
     monkeypatch.chdir(tmp_path)
