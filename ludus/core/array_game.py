@@ -68,13 +68,15 @@ def _remembered(method: Method) -> Method:
 
     @functools.wraps(method)
     def ask(self: Any, state: Position, *asked: Any) -> Any:
-        known = self.__dict__.setdefault(name, {})
         key = (state.record, *asked)
-        if key not in known:
+        try:
+            return self.__dict__[name][key]
+        except KeyError:
+            known = self.__dict__.setdefault(name, {})
             if len(known) >= REMEMBERED:
                 known.clear()
-            known[key] = method(self, state, *asked)
-        return known[key]
+            known[key] = answer = method(self, state, *asked)
+            return answer
 
     return cast("Method", ask)
 

@@ -115,7 +115,7 @@ class Live:
             move, read, penalty = self._unusable(request, move, why)
         elif self.rejected.get(seat):
             read = "retry"
-        self._lay(request, dataclasses.replace(decision, move=move, read=read), penalty)
+        self._lay(request, decision, move, read, penalty)
         return None
 
     def _unusable(self, request: Request, move: Move, why: str) -> tuple[Move, Reading, float]:
@@ -126,12 +126,12 @@ class Live:
             return self.game.sample(self.table.state, request.seat, request.rng), "fallback", 0.0
         return (move if isinstance(move, Forfeit) else Forfeit(why)), "forfeit", 0.0
 
-    def _lay(self, request: Request, decision: Decision, penalty: float) -> None:
-        seat, move = request.seat, cast("Move", decision.move)
+    def _lay(self, request: Request, decision: Decision, move: Move, read: Reading, penalty: float) -> None:
+        seat = request.seat
         if isinstance(request.options, Choice) and not isinstance(move, Forfeit):
             move = int(cast("int", move))
         step = Step(
-            seat=seat, move=move, digest=request.view.digest(), read=decision.read, raw=decision.raw,
+            seat=seat, move=move, digest=request.view.digest(), read=read, raw=decision.raw,
             rejected=tuple(self.rejected.pop(seat, ())), penalty=penalty, tokens=decision.tokens,
             value=decision.value, note=decision.note, view=request.view, options=request.options,
         )  # fmt: skip
@@ -176,11 +176,9 @@ class Live:
         """The steps with what they earned, in an order that does not depend on who answered first."""
         if self.game.independent:
             return in_waves(self.game, self.match, self.table, [step for _, _, step in self.steps])
-        paid = [
-            (order, index, dataclasses.replace(step, reward=reward))
-            for (order, index, step), reward in zip(self.steps, self.credit.rewards, strict=True)
-        ]
-        return [step for _, _, step in sorted(paid, key=lambda entry: entry[:2])], self.credit.early
+        for (_, _, step), reward in zip(self.steps, self.credit.rewards, strict=True):
+            object.__setattr__(step, "reward", reward)  # it is this match's own until it is recorded
+        return [step for _, _, step in sorted(self.steps, key=lambda entry: entry[:2])], self.credit.early
 
     def episode(self) -> Episode:
         """The record."""
