@@ -85,6 +85,7 @@ __all__ = [
 
 GAMES.lazily(
     {
+        "battleship": "ludus.envs.board.battleship",
         "breakthrough": "ludus.envs.board.breakthrough",
         "code_as_task": "ludus.envs.code.code_as_task",
         "colonel_blotto": "ludus.envs.matrix.colonel_blotto",

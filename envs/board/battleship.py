@@ -68,7 +68,7 @@ class Battleship(ArrayGame):
         self.record = np.dtype(
             [("grid", np.int8, (2, squares)), ("told", np.int8, (2, squares)), ("fired", np.int8, (2, shots * PLY)),
              ("whole", np.int8, (2, ships)), ("afloat", np.int8, 2), ("count", np.int16), ("over", np.int8),
-             ("columns", np.int8), ("repeated", np.int8), ("tight", np.int8), ("size", np.int8, ships),
+             ("columns", np.int8), ("repeated", np.int8), ("tight", np.int8), ("long", np.int8, ships),
              ("search", np.int16, ships), ("gain", np.float32, ships), ("loss", np.float32, ships)]
         )  # fmt: skip
         names = tuple(f"{ascii_lowercase[c]}{r + 1}" for r in range(rows) for c in range(columns))
@@ -117,7 +117,7 @@ class Battleship(ArrayGame):
 
     def setup(self, s: Any) -> None:
         s.columns, s.repeated = self.columns, self.repeated
-        s.size[:] = self.sizes
+        s.long[:] = self.sizes
         s.whole[:] = self.sizes
         s.afloat[:] = len(self.sizes)
         s.gain[:] = self.values
@@ -134,13 +134,13 @@ class Battleship(ArrayGame):
 
     @staticmethod
     def legal(s: Any, seat: int, out: Any) -> None:
-        squares, ships = s.grid.shape[1], s.size.shape[0]
+        squares, ships = s.grid.shape[1], s.long.shape[0]
         if s.count >= 2 * ships:
             for a in range(squares):
                 out[a] = s.repeated | (s.told[seat, a] == 0)
             return
         ship = s.count >> 1
-        places(s, seat, int(s.size[ship]), out)
+        places(s, seat, int(s.long[ship]), out)
         if s.tight and ship + 1 < ships:
             for a in range(squares, 3 * squares):
                 if out[a]:
@@ -150,7 +150,7 @@ class Battleship(ArrayGame):
 
     @staticmethod
     def move(s: Any, a: int, pay: Any) -> None:
-        ships, shots, seat = s.size.shape[0], s.fired.shape[1] // PLY, s.count & 1
+        ships, shots, seat = s.long.shape[0], s.fired.shape[1] // PLY, s.count & 1
         turn = (s.count >> 1) - ships
         s.count += 1
         if turn < 0:
@@ -174,7 +174,7 @@ class Battleship(ArrayGame):
 
     @staticmethod
     def observe(s: Any, seat: int, out: Any) -> None:
-        squares, ships, length = s.grid.shape[1], s.size.shape[0], s.fired.shape[1]
+        squares, ships, length = s.grid.shape[1], s.long.shape[0], s.fired.shape[1]
         for ship in range(ships):
             for a in range(squares):
                 out[ship * squares + a] = s.grid[seat, a] == ship + 1
@@ -198,8 +198,8 @@ class Battleship(ArrayGame):
         signs = "." + ascii_lowercase[:ships]
         own = [(signs[k].upper() if k else "*") if at else signs[k] for k, at in zip(grid, shot, strict=True)]
         said = ["Your ships (capitals: hit; *: shot into the water):", self._drawn(own)]
-        if s.count < 2 * ships:
-            ship = max(grid)
+        ship = max(grid)
+        if ship < ships:
             sizes = ", ".join(
                 f"{sign} of size {size}" for sign, size in zip(signs[1:], self.sizes, strict=True)
             )
@@ -250,13 +250,13 @@ def lay(s: Any, seat: int, a: int, ship: int, sign: int) -> None:
     """Write a sign on the squares of a ship placed by move a."""
     squares = s.grid.shape[1]
     start, by = (a - squares, 1) if a < 2 * squares else (a - 2 * squares, s.columns)
-    for i in range(int(s.size[ship])):
+    for i in range(int(s.long[ship])):
         s.grid[seat, start + i * by] = sign
 
 
 def free(s: Any, seat: int, a: int, ship: int) -> bool:
     """Whether move a would place a ship on free squares of the grid."""
-    squares, size, columns = s.grid.shape[1], int(s.size[ship]), s.columns
+    squares, size, columns = s.grid.shape[1], int(s.long[ship]), s.columns
     down = a >= 2 * squares
     start, by = (a - 2 * squares, columns) if down else (a - squares, 1)
     if down and (size == 1 or start + (size - 1) * columns >= squares):
@@ -266,12 +266,12 @@ def free(s: Any, seat: int, a: int, ship: int) -> bool:
     taken = 0
     for i in range(size):
         taken += s.grid[seat, start + i * by] != 0
-    return taken == 0
+    return bool(taken == 0)
 
 
 def fits(s: Any, seat: int, first: int) -> bool:
     """Whether the ships from `first` on can all be placed on the free squares; nothing is left of the search."""
-    squares, ships = s.grid.shape[1], s.size.shape[0]
+    squares, ships = s.grid.shape[1], s.long.shape[0]
     s.search[first] = squares
     ship = first
     while first <= ship < ships:
@@ -283,14 +283,14 @@ def fits(s: Any, seat: int, first: int) -> bool:
             s.search[ship] = a
             ship += 1
             if ship < ships:  # of ships as long the later is tried behind: it would be the same
-                s.search[ship] = a + 1 if s.size[ship] == s.size[ship - 1] else squares
+                s.search[ship] = a + 1 if s.long[ship] == s.long[ship - 1] else squares
         else:
             s.search[ship] = 0
             ship -= 1
             if ship >= first:
                 lay(s, seat, int(s.search[ship]), ship, 0)
                 s.search[ship] += 1
-    found = ship == ships
+    found = bool(ship == ships)
     while ship > first:
         ship -= 1
         lay(s, seat, int(s.search[ship]), ship, 0)

@@ -22,9 +22,9 @@ class DarkHex(ArrayGame):
     touches those left and right of it, those above it and above to the right, and those below it and below to the
     left. player_0 wins by joining top and bottom with a chain of own stones, player_1 by joining left and right.
 
-    Source: the rules are those of OpenSpiel's dark_hex (obstype=reveal-nothing, gameversion cdh or adh), except
-    that a stone found does not tell which sides it is joined to. Value to player_0 on three by three cells: 1, in
-    the abrupt version .3844 (Rudolph et al. 2025, arXiv 2502.08938).
+    Source: the rules are those of OpenSpiel's dark_hex (obstype=reveal-nothing, gameversion cdh or adh), and a seat
+    knows what its information_state_tensor tells. Value to player_0 on three by three cells: 1, in the abrupt
+    version .3844 (Rudolph et al. 2025, arXiv 2502.08938).
 
     Args:
         size: rows and columns.

@@ -14,6 +14,7 @@ from ludus.core.reading import write_move
 
 FOLDER = Path(__file__).parent / "golden"
 GAMES = {  # by the name of the file, which may say more than the game's
+    "battleship": {"rows": 2, "columns": 3, "ship_sizes": [2], "shots": 3},
     "breakthrough": {"rows": 4, "columns": 3},
     "code_as_task": {"executors": 1},
     "code_as_task-menu": {"menu": True},
