@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.compiled import COMPILED, helpers, kernel
-from ludus.core.errors import IllegalMove
+from ludus.core.errors import ContractError, IllegalMove
 from ludus.core.game import CHANCE, Choice, Game, Interface, Seat, View
 
 NATURE = -1  # what `mover` returns when chance decides,
@@ -151,7 +151,16 @@ class ArrayGame(Game[Position]):
     # ------------------------------------------------------------------------ the scalar game
     @functools.cached_property
     def first(self) -> NDArray[Any]:
-        """The first position, (1,) of the record type."""
+        """The first position, (1,) of the record type.
+
+        Raises:
+            ContractError: a field is called as something that numpy's records have anyway.
+        """
+        if taken := set(self.record.names or ()) & set(dir(np.record)):
+            raise ContractError(
+                f"{self!r}: a field of the record may not be called {', '.join(sorted(taken))}: numpy's records have "
+                "that already, and uncompiled rules would read it in the field's place"
+            )
         s = self.open(bytes(self.record.itemsize))
         self.setup(s)
         return np.frombuffer(bytearray(s.tobytes()), self.record)

@@ -248,3 +248,12 @@ def test_the_scalar_game_is_the_same_compiled() -> None:
             after = plain.play(state, {turn[0]: move})
             assert asked.play(state, {turn[0]: move}) == after
             state = after
+
+
+class Sized(Stuck):
+    record = np.dtype([("size", np.int8)])
+
+
+def test_a_field_called_as_numpys_own_is_refused() -> None:
+    with pytest.raises(ContractError, match="may not be called size"):
+        Batch(Sized(), 2)
