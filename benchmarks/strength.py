@@ -86,6 +86,7 @@ def kept() -> list[dict[str, Any]]:
 
 def keep(row: dict[str, Any]) -> None:
     """Put a row in the place of the same job's."""
+    RESULTS.mkdir(exist_ok=True)
     others = [one for one in kept() if (one["game"], one["seed"]) != (row["game"], row["seed"])]
     every = sorted([*others, row], key=lambda one: (one["game"], one["seed"]))
     ROWS.write_text("[\n" + ",\n".join(json.dumps(one) for one in every) + "\n]\n", encoding="utf-8")

@@ -116,6 +116,7 @@ GAMES.lazily(
 )
 GAMES.lazily(  # say nothing without the name of a foreign game
     {
+        "openspiel": "ludus.envs.doors.from_openspiel",
         "pettingzoo": "ludus.envs.doors.from_pettingzoo",
     },
     listed=False,
