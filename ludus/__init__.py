@@ -123,6 +123,7 @@ GAMES.lazily(  # say nothing without the name of a foreign game
 )
 AGENTS.lazily(
     {
+        "alpha_beta": "ludus.agents.alpha_beta",
         "anthropic": "ludus.agents.language.anthropic",
         "arithmetic": "ludus.agents.referees.arithmetic",
         "chain_executor": "ludus.agents.referees.chain_executor",
@@ -135,9 +136,12 @@ AGENTS.lazily(
         "minimax": "ludus.agents.search",
         "network": "ludus.agents.network",
         "openai": "ludus.agents.language.endpoint",
+        "oracle": "ludus.agents.connect_four_oracle",
         "order_desk": "ludus.agents.referees.order_desk",
+        "puct": "ludus.agents.tree",
         "random": "ludus.agents.simple",
         "scripted": "ludus.agents.simple",
+        "uct": "ludus.agents.tree",
         "uniform": "ludus.agents.simple",
     }
 )

@@ -213,6 +213,33 @@ def test_neither_agent_loses_tic_tac_toe(game):
         assert min(e.returns[mine] for e in play(game, lineup, range(20))) >= 0
 
 
+def test_many_simulations_find_the_best_moves(game):
+    solver, rng, records, best = Minimax(game), np.random.default_rng(0), [], []
+    for count in [*range(8)] * 4:
+        state = game.start(rng)
+        for _ in range(count):
+            after = game.play(
+                state,
+                {
+                    game.turn(state)[0]: int(
+                        rng.choice(np.flatnonzero(game.options(state, game.turn(state)[0]).legal))
+                    )
+                },
+            )
+            state = after if game.turn(after) else state
+        seat = game.turn(state)[0]
+        sign = 1 if seat == "player_0" else -1
+        worth = [
+            sign * solver._after(state, seat, a, -1, -np.inf, np.inf) if ok else -np.inf
+            for a, ok in enumerate(game.options(state, seat).legal)
+        ]
+        records.append(np.frombuffer(state.record, game.record))
+        best.append(np.array(worth) == max(worth))
+    search = Search(game, len(records), 8000)
+    for found in (search.run(np.concatenate(records), uniform), search.play_out(np.concatenate(records))):
+        assert all(good[visits.argmax()] for good, visits in zip(best, found.visits, strict=True))
+
+
 def test_puct_plays_with_a_network_in_memory_or_saved(game, tmp_path):
     torch = pytest.importorskip("torch")
     from ludus.agents.network import fresh
@@ -225,11 +252,11 @@ def test_puct_plays_with_a_network_in_memory_or_saved(game, tmp_path):
     )
     assert agent.fingerprint() == saved.fingerprint()
     lineup = {"player_0": agent, "player_1": "uniform"}
-    episodes = list(play(game, lineup, range(10)))
-    again = list(play(game, {"player_0": saved, "player_1": "uniform"}, range(10)))
+    episodes = list(play(game, lineup, range(6)))
+    again = list(play(game, {"player_0": saved, "player_1": "uniform"}, range(6)))
     assert [e.returns for e in episodes] == [e.returns for e in again]
     assert [[s.move for s in e.steps] for e in episodes] == [[s.move for s in e.steps] for e in again]
-    assert min(e.returns["player_0"] for e in episodes) >= 0
+    assert sum(e.returns["player_0"] for e in episodes) > 2
     # In blocks of one size, no row depends on how many are asked together.
     asked = np.random.default_rng(0).random((20, 3, 3, 3)).astype(np.float32)
     together = evaluator(network.network)(asked, np.ones((20, 9), np.bool_))
@@ -328,8 +355,8 @@ def match(simulations, games, c=2.0):
 
 
 def test_uct_is_about_as_strong_as_open_spiels():
-    scores = match(60, 60)  # the standard error of the mean is 0.065
-    assert 0.3 < scores.mean() < 0.75
+    scores = match(300, 40)  # the standard error of the mean is 0.08
+    assert 0.25 < scores.mean() < 0.75
 
 
 @pytest.mark.slow
