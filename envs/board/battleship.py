@@ -73,8 +73,8 @@ class Battleship(ArrayGame):
         )  # fmt: skip
         names = tuple(f"{ascii_lowercase[c]}{r + 1}" for r in range(rows) for c in range(columns))
         self.moves = (*names, *(f"{name}>" for name in names), *(f"{name}v" for name in names))
-        # Own ships, one by one; own shots that told water, a hit, a ship sunk; the other's shots; both lists of shots.
-        self.shape = ((ships + 4) * squares + 2 * PLY * shots,)
+        # Own ships, one by one; own shots that told water, a hit, a ship sunk; the other's shots; both lists of shots; 1.
+        self.shape = ((ships + 4) * squares + 2 * PLY * shots + 1,)
         if not self._room():
             raise ValueError(
                 f"battleship needs ships that fit on {rows} rows and {columns} columns, not {sizes}"
@@ -191,6 +191,7 @@ class Battleship(ArrayGame):
         start += length
         for i in range(length):
             out[start + i] = s.fired[1 - seat, i]
+        out[start + length] = 1
 
     def describe(self, s: Any, seat: int) -> str:
         ships = len(self.sizes)

@@ -42,7 +42,9 @@ class DotsAndBoxes(ArrayGame):
             [("lines", np.int8, len(self.moves)), ("boxes", np.int8, (rows, columns)), ("left", np.int16),
              ("ahead", np.int16), ("turn", np.int8), ("margin", np.int8)]
         )  # fmt: skip
-        self.shape = (len(self.moves) + 2 * rows * columns,)  # lines drawn; own boxes; the other's
+        self.shape = (
+            1 + len(self.moves) + 2 * rows * columns,
+        )  # always 1; lines drawn; own boxes; the other's
 
     def setup(self, s: Any) -> None:
         s.left, s.margin = len(self.moves), self.margin
@@ -81,13 +83,14 @@ class DotsAndBoxes(ArrayGame):
     def observe(s: Any, seat: int, out: Any) -> None:
         rows, columns = s.boxes.shape
         lines = s.lines.shape[0]
+        out[0] = 1
         for a in range(lines):
-            out[a] = s.lines[a]
+            out[1 + a] = s.lines[a]
         for r in range(rows):
             for c in range(columns):
                 owner = s.boxes[r, c]
-                out[lines + r * columns + c] = owner == seat + 1
-                out[lines + (rows + r) * columns + c] = owner == 2 - seat
+                out[1 + lines + r * columns + c] = owner == seat + 1
+                out[1 + lines + (rows + r) * columns + c] = owner == 2 - seat
 
     def describe(self, s: Any, seat: int) -> str:
         lines, boxes = s.lines.tolist(), s.boxes.tolist()

@@ -54,7 +54,7 @@ class Goofspiel(ArrayGame):
         self.outcomes = cards if order == "random" else 0
         self.record = np.dtype(
             [("bids", np.int8, (players, cards)), ("prizes", np.int8, cards), ("takers", np.int8, cards),
-             ("points", np.int16, players), ("round", np.int8), ("order", np.int8), ("hidden", np.int8),
+             ("points", np.int16, players), ("played", np.int8), ("order", np.int8), ("hidden", np.int8),
              ("returns", np.int8)]
         )  # fmt: skip
         # Of each round: the prize (a card), who took it (own, each other in turn, nobody), own bid, and the others'
@@ -69,31 +69,31 @@ class Goofspiel(ArrayGame):
 
     @staticmethod
     def mover(s: Any) -> int:
-        if s.round == s.prizes.shape[0]:
+        if s.played == s.prizes.shape[0]:
             return OVER
-        return TOGETHER if s.prizes[s.round] else NATURE
+        return TOGETHER if s.prizes[s.played] else NATURE
 
     @staticmethod
     def legal(s: Any, seat: int, out: Any) -> None:
         out[:] = 1
-        for i in range(s.round):
+        for i in range(s.played):
             out[s.bids[seat, i] - 1] = 0
 
     @staticmethod
     def odds(s: Any, out: Any) -> None:
-        left = out.shape[0] - s.round
+        left = out.shape[0] - s.played
         out[:] = 1.0 / left
-        for i in range(s.round):
+        for i in range(s.played):
             out[s.prizes[i] - 1] = 0.0
 
     @staticmethod
     def move(s: Any, a: int, pay: Any) -> None:
-        s.prizes[s.round] = a + 1
+        s.prizes[s.played] = a + 1
 
     @staticmethod
     def joint(s: Any, actions: Any, pay: Any) -> None:
         for k in range(s.bids.shape[0]):
-            s.bids[k, s.round] = actions[k] + 1
+            s.bids[k, s.played] = actions[k] + 1
         take(s, pay)
 
     @staticmethod
@@ -104,7 +104,7 @@ class Goofspiel(ArrayGame):
             at = i * wide
             if s.prizes[i]:
                 out[at + int(s.prizes[i]) - 1] = 1
-            if i < s.round:
+            if i < s.played:
                 taker = int(s.takers[i])
                 out[at + cards + ((taker - 1 - seat) % players if taker else players)] = 1
                 out[at + cards + players + int(s.bids[seat, i])] = 1
@@ -116,15 +116,15 @@ class Goofspiel(ArrayGame):
     def describe(self, s: Any, seat: int) -> str:
         players = len(self.seats)
         told = []
-        for i in range(s.round):
+        for i in range(s.played):
             taker = int(s.takers[i])
             by = "nobody" if not taker else "you" if taker - 1 == seat else self.seats[taker - 1]
             bids = [f"you bid {s.bids[seat, i]}"]
             if not self.imperfect:
                 bids += [f"{self.seats[k]} {s.bids[k, i]}" for k in range(players) if k != seat]
             told.append(f"Prize {s.prizes[i]}: {', '.join(bids)}; taken by {by}.")
-        if s.round < self.cards and s.prizes[s.round]:
-            told.append(f"The prize is now {s.prizes[s.round]}.")
+        if s.played < self.cards and s.prizes[s.played]:
+            told.append(f"The prize is now {s.prizes[s.played]}.")
         return " ".join(told) or "No prize is turned up yet."
 
 
@@ -132,14 +132,14 @@ def last_bids(s: Any) -> None:
     """Turn up the only prize that is left; everybody bids their only card."""
     players, cards = s.bids.shape
     prize = cards * (cards + 1) // 2
-    for i in range(s.round):
+    for i in range(s.played):
         prize -= int(s.prizes[i])
-    s.prizes[s.round] = prize
+    s.prizes[s.played] = prize
     for k in range(players):
         left = cards * (cards + 1) // 2
-        for i in range(s.round):
+        for i in range(s.played):
             left -= int(s.bids[k, i])
-        s.bids[k, s.round] = left
+        s.bids[k, s.played] = left
 
 
 def take(s: Any, pay: Any) -> None:
@@ -148,21 +148,21 @@ def take(s: Any, pay: Any) -> None:
     while True:
         highest, taker = 0, 0
         for k in range(players):
-            bid = int(s.bids[k, s.round])
+            bid = int(s.bids[k, s.played])
             if bid == highest:
                 taker = 0
             elif bid > highest:
                 highest, taker = bid, k + 1
-        s.takers[s.round] = taker
+        s.takers[s.played] = taker
         if taker:
-            s.points[taker - 1] += s.prizes[s.round]
-        s.round += 1
-        if s.round == cards:
+            s.points[taker - 1] += s.prizes[s.played]
+        s.played += 1
+        if s.played == cards:
             pay_points(s, pay)
             return
-        if s.round < cards - 1:
+        if s.played < cards - 1:
             if s.order:
-                s.prizes[s.round] = s.round + 1 if s.order == 1 else cards - s.round
+                s.prizes[s.played] = s.played + 1 if s.order == 1 else cards - s.played
             return
         last_bids(s)
 

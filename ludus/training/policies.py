@@ -83,7 +83,7 @@ def known_settings(kind: str) -> dict[str, str]:
 
 def _told(maker: Any, prefix: str = "") -> dict[str, str]:
     """The settings of a maker that a configuration may give."""
-    ours = {"name", "seed", "version", "path", "games", "game", "roles", "to", "show"}
+    ours = {"name", "seed", "version", "path", "games", "game", "to", "show"}
     takes = inspect.signature(maker).parameters.values()
     mine = [one for one in takes if one.kind is one.KEYWORD_ONLY and one.name not in ours]
     return {f"{prefix}{one.name}": f"{one.annotation} (default: {one.default!r})" for one in mine}

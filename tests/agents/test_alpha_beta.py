@@ -47,7 +47,13 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "params", "moves"), CASES, ids=[f"{n}-{p}" for n, p, _ in CASES])
+@pytest.mark.parametrize(
+    ("name", "params", "moves"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] * (case[0] != "tic_tac_toe"), id=f"{case[0]}-{case[1]}")
+        for case in CASES
+    ],
+)
 def test_values_and_best_moves_are_exact(name, params, moves):
     game, rng = make(name, **params), np.random.default_rng(0)
     search, solver = AlphaBetaSearch(game, nodes=10_000_000), Minimax(make(name, **params))
@@ -74,6 +80,7 @@ def test_it_never_loses_tic_tac_toe_and_draws_with_itself():
     assert episode.returns == {"player_0": 0.0, "player_1": 0.0}
 
 
+@pytest.mark.slow  # it compiles for several games
 def test_it_takes_the_quickest_win_and_does_not_lose_sooner_than_it_must():
     game = make("connect_four")
     search = AlphaBetaSearch(game, nodes=200_000)
@@ -135,6 +142,7 @@ def test_a_table_of_one_place_gives_the_same_values():
         assert small.value == AlphaBetaSearch(game, 10_000_000).search(record).value
 
 
+@pytest.mark.slow
 def test_it_beats_random_play_at_larger_games():
     game = make("connect_four")
     lineup = {"player_0": "uniform", "player_1": AlphaBeta(game, nodes=5000)}

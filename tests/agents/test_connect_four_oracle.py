@@ -100,6 +100,7 @@ def plain(board, seen):
 LINES = list(lines())
 
 
+@pytest.mark.slow
 def test_late_positions_have_the_values_of_an_exhaustive_search(solver):
     records, seen = positions(40, (34, 40), seed=3, care=0.6), {}
     labels = label(records, solver)

@@ -15,9 +15,15 @@ from ludus.core.array_game import ArrayGame
 from ludus.core.tables import tabulate
 
 GAMES = {name: game for name in ludus.games() if isinstance(game := ludus.make(name), ArrayGame)}
-SLOW_TO_COMPILE = ("chess",)  # beyond ten seconds
+SLOW_TO_COMPILE = (
+    "battleship",
+    "chess",
+    "hanabi",
+    "no_limit_holdem",
+)  # ten seconds with a cold cache, or beyond
 FEW, MANY, MINUTE = 200, 10_000, 60.0
-TABLED, ALL_TABLED = 20_000, 2_000_000  # positions
+TABLED = 2_000_000  # positions
+SMALL = ("colonel_blotto", "kuhn_poker", "leduc_poker", "matching_pennies", "rock_paper_scissors")
 
 every = pytest.mark.parametrize("name", [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW_TO_COMPILE else name for name in GAMES
@@ -61,11 +67,15 @@ def test_a_minute_of_plain_games(name) -> None:
     print(f"{name}: {played} games as ordinary Python")
 
 
-def tabled(game, limit) -> None:
+@pytest.mark.parametrize("name", [
+    name if name in SMALL else pytest.param(name, marks=pytest.mark.slow) for name in GAMES
+])  # fmt: skip
+def test_tables_hold_the_same_games(name) -> None:
+    game = GAMES[name]
     try:
-        tables = tabulate(game, unfold=True, limit=limit)
+        tables = tabulate(game, unfold=True, limit=TABLED)
     except ValueError:
-        pytest.skip(f"more than {limit} positions")
+        pytest.skip(f"more than {TABLED} positions")
     for moments in record(game, FEW, seed=3):
         for told, moment in zip(tabled_rules(tables, moments), moments, strict=True):
             moment.record = b""
@@ -73,14 +83,3 @@ def tabled(game, limit) -> None:
                 np.testing.assert_allclose(told.paid, moment.paid, atol=1e-6)
                 told.paid = moment.paid
             assert told == moment
-
-
-@every
-def test_tables_hold_the_same_games(name) -> None:
-    tabled(GAMES[name], TABLED)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", GAMES)
-def test_large_tables_hold_the_same_games(name) -> None:
-    tabled(GAMES[name], ALL_TABLED)

@@ -40,7 +40,13 @@ MENUS = [
     pytest.param(name, marks=pytest.mark.bwrap) if name == "code_as_task" else name
     for name in ("code_as_task", "propose_solve", "simple_negotiation", "sneaky_critic", "spiral_negotiation")
 ]
-TOGETHER = ["iterated_prisoners_dilemma", "matching_pennies", "rock_paper_scissors"]
+TOGETHER = [
+    "colonel_blotto",
+    "goofspiel",
+    "iterated_prisoners_dilemma",
+    "matching_pennies",
+    "rock_paper_scissors",
+]
 
 
 class Awkward(Game[tuple[int, ...]]):
