@@ -87,6 +87,7 @@ def test_values_are_the_movers(game):
     assert search.means(2)[found.visits > 0].tolist() == [-0.5, -0.5]
 
 
+@pytest.mark.slow  # it compiles for one more game
 def test_where_a_seat_moves_again_the_sign_stays():
     # Dots and boxes, one box: three lines are drawn, player_1 closes the box and wins.
     game = make("dots_and_boxes", rows=1, columns=1)
@@ -192,6 +193,7 @@ def test_noise_stirs_the_root_alone_and_priors_stay_priors(game):
     assert shares.var(0) == pytest.approx(8 / 81 / 3.7, rel=0.15)
 
 
+@pytest.mark.slow  # the same
 def test_chance_is_drawn_by_its_odds():
     # Pig to 6, the mover at 0 with 0 points of the turn; both searches agree with exact values to a few hundredths.
     game = make("pig", goal=6, horizon=12)

@@ -29,7 +29,7 @@ def curve(game, method, marks, **settings):
     (KUHN, "cfr_plus", [10, 100, 1000, 10_000], [0.0654, 0.00239, 0.000175, 1.9e-5], 3),
     (LEDUC, "cfr", [10, 100, 1000], [1.777, 0.191, 0.0236], 3),
     (LEDUC, "cfr_plus", [10, 100, 1000], [1.221, 0.0268, 5.1e-4], 3),
-    ("liars_dice", "cfr_plus", [1, 10, 50], [1.561, 0.283, 0.0335], 3),
+    pytest.param("liars_dice", "cfr_plus", [1, 10, 50], [1.561, 0.283, 0.0335], 3, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_nash_conv_along_the_way(game, method, marks, expected, digits) -> None:
     for found, known in zip(curve(game, method, marks), expected, strict=True):
@@ -87,7 +87,8 @@ def test_fictitious_play_is_openspiels() -> None:
 @pytest.mark.parametrize(("game", "method", "iterations", "most"), [
     (KUHN, "external_sampling", 10_000, 0.035), (LEDUC, "external_sampling", 10_000, 0.75),
     (KUHN, "outcome_sampling", 10_000, 0.17), (LEDUC, "outcome_sampling", 10_000, 3.07),
-    ("liars_dice", "outcome_sampling", 10_000, 1.45), ("liars_dice", "external_sampling", 1_000, 1.0),
+    pytest.param("liars_dice", "outcome_sampling", 10_000, 1.45, marks=pytest.mark.slow),
+    pytest.param("liars_dice", "external_sampling", 1_000, 1.0, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_sampling_comes_as_near_as_openspiels(game, method, iterations, most) -> None:
     for seed in range(3):
