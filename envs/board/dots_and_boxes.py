@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ludus.core.array_game import OVER, ArrayGame
+from ludus.core.game import Seat
 from ludus.core.registry import register
 
 
@@ -106,6 +107,10 @@ class DotsAndBoxes(ArrayGame):
                     "".join(("|" if lines[first + c] else " ") + cells[c] for c in range(self.columns + 1))
                 )
         return f"You play {'xo'[seat]}.\n" + "\n".join(rows)
+
+    def rules(self, seat: Seat) -> str:
+        told = super().rules(seat)
+        return f"{told} What you win or lose is by how many boxes." if self.margin else told
 
 
 def close(s: Any, r: int, c: int) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ludus.core.array_game import NATURE, OVER, TOGETHER, ArrayGame
 from ludus.core.errors import UnknownName
+from ludus.core.game import Seat
 from ludus.core.registry import register
 
 ORDERS, RETURNS = ("random", "ascending", "descending"), ("win_loss", "point_difference", "total_points")
@@ -48,7 +49,8 @@ class Goofspiel(ArrayGame):
             raise UnknownName("returns of goofspiel", returns, RETURNS)
         self.cards, self.order, self.imperfect, self.returns = cards, order, imperfect, returns
         self.zero_sum = returns != "total_points"
-        self.stake = 1.0 if returns == "win_loss" else cards * (cards + 1) / 2
+        points = cards * (cards + 1) / 2
+        self.stake = {"win_loss": 1.0, "point_difference": points / players, "total_points": points}[returns]
         self.seats = tuple(f"player_{k}" for k in range(players))
         self.moves = tuple(str(card + 1) for card in range(cards))
         self.outcomes = cards if order == "random" else 0
@@ -126,6 +128,15 @@ class Goofspiel(ArrayGame):
         if s.played < self.cards and s.prizes[s.played]:
             told.append(f"The prize is now {s.prizes[s.played]}.")
         return " ".join(told) or "No prize is turned up yet."
+
+    def rules(self, seat: Seat) -> str:
+        told = [super().rules(seat)]
+        if self.imperfect:
+            told.append("Bids are never shown, only who took each prize.")
+        if self.returns != "win_loss":
+            less = ", less the mean of all" if self.returns == "point_difference" else ""
+            told.append(f"What you earn is your points{less}.")
+        return " ".join(told)
 
 
 def last_bids(s: Any) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ludus.core.array_game import OVER, TOGETHER, ArrayGame
 from ludus.core.registry import register
+
+MOST = 32_767  # ways to divide the coins
+# How many ways there are to divide so many coins (column) among so many fields (row).
+WAYS = np.array([[math.comb(coins + fields - 1, coins) if fields else coins == 0 for coins in range(31)]
+                 for fields in range(7)], np.int64)  # fmt: skip
 
 
 @register("colonel_blotto")
@@ -23,8 +29,8 @@ class ColonelBlotto(ArrayGame):
 
     Args:
         players: 2 to 10.
-        coins: of each player, all of which are laid.
-        fields: at least 1.
+        coins: 1 to 30 of each player, all of which are laid.
+        fields: 1 to 6, with at most 32,767 ways to divide the coins.
     """
 
     zero_sum = True
@@ -34,18 +40,19 @@ class ColonelBlotto(ArrayGame):
             raise ValueError(
                 f"colonel blotto needs 2 to 10 players, 1 to 30 coins and 1 to 6 fields, not {players}, {coins}, {fields}"
             )
+        if WAYS[fields, coins] > MOST:
+            raise ValueError(
+                f"colonel blotto allows at most {MOST} ways to divide the coins, and there are {WAYS[fields, coins]} "
+                f"of {coins} coins on {fields} fields: use fewer"
+            )
         self.seats = tuple(f"player_{k}" for k in range(players))
-        laid = [lay for lay in itertools.product(range(coins + 1), repeat=fields) if sum(lay) == coins]
-        self.moves = tuple(",".join(map(str, lay)) for lay in laid)
+        self.moves = tuple(",".join(map(str, plan)) for plan in plans(coins, fields))
         self.coins, self.fields = coins, fields
-        self.record = np.dtype(
-            [("laid", np.int8, (players, fields)), ("plans", np.int8, (len(laid), fields)), ("over", np.int8)]
-        )
-        self._plans = np.array(laid, np.int8)
+        self.record = np.dtype([("laid", np.int8, (players, fields)), ("coins", np.int8), ("over", np.int8)])
         self.shape = (1 + players * fields,)  # always 1; in the end, own coins, and the others' in turn
 
     def setup(self, s: Any) -> None:
-        s.plans[:] = self._plans
+        s.coins = self.coins
 
     @staticmethod
     def mover(s: Any) -> int:
@@ -57,11 +64,10 @@ class ColonelBlotto(ArrayGame):
 
     @staticmethod
     def joint(s: Any, actions: Any, pay: Any) -> None:
-        players, fields = s.laid.shape
+        players = s.laid.shape[0]
         s.over = 1
         for k in range(players):
-            for field in range(fields):
-                s.laid[k, field] = s.plans[actions[k], field]
+            lay(s, k, int(actions[k]))
         most, ahead = -1, 0
         for k in range(players):
             won = fields_won(s, k)
@@ -86,6 +92,30 @@ class ColonelBlotto(ArrayGame):
         rows = [",".join(map(str, row)) for row in s.laid.tolist()]
         others = "; ".join(rows[(seat + k) % len(rows)] for k in range(1, len(rows)))
         return f"You laid {rows[seat]}, the others {others}."
+
+
+def plans(coins: int, fields: int) -> Iterator[tuple[int, ...]]:
+    """All ways to divide coins among fields, in the order of their numbers as words are in a dictionary."""
+    if fields == 1:
+        yield (coins,)
+        return
+    for first in range(coins + 1):
+        for others in plans(coins - first, fields - 1):
+            yield (first, *others)
+
+
+def lay(s: Any, k: int, a: int) -> None:
+    """Lay a player's coins after plan a, found by counting the plans with fewer coins on each field in turn."""
+    fields = s.laid.shape[1]
+    left, number = int(s.coins), a
+    for field in range(fields - 1):
+        here = 0
+        while number >= WAYS[fields - 1 - field, left - here]:
+            number -= WAYS[fields - 1 - field, left - here]
+            here += 1
+        s.laid[k, field] = here
+        left -= here
+    s.laid[k, fields - 1] = left
 
 
 def fields_won(s: Any, k: int) -> int:
