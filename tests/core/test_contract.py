@@ -21,7 +21,16 @@ from ludus.envs.matrix.iterated_prisoners_dilemma import IteratedPrisonersDilemm
 from ludus.testing import CLAUSES, check_agent, check_game, examine
 
 HALF = np.ones(2, np.bool_)
-LONG = ("battleship", "breakthrough", "goofspiel", "hanabi", "hex", "no_limit_holdem", "othello", "pig")  # their games are
+LONG = (  # their games are
+    "battleship",
+    "breakthrough",
+    "goofspiel",
+    "hanabi",
+    "hex",
+    "no_limit_holdem",
+    "othello",
+    "pig",
+)
 GAMES.lazily(
     dict.fromkeys(("bad_name", "bad_replay"), __name__), listed=False
 )  # made here, offered to nobody
