@@ -7,6 +7,7 @@ so that all meet the same load; a cell is the median, in brackets the range.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -48,6 +49,8 @@ def repeated(work: Callable[[], int]) -> Run:
 
 def measure(runs: Mapping[str, Run], options: argparse.Namespace) -> dict[str, list[float]]:
     """What each run did a second, repetition by repetition; they take turns."""
+    gc.collect()
+    gc.freeze()  # what peers brought along when they were imported is no work of anybody's
     found: dict[str, list[float]] = {who: [] for who in runs}
     for run in runs.values():
         run(0.2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -190,7 +190,7 @@ def _check_moves(agent: Agent, requests: Sequence[Request], decisions: Sequence[
 
 def _fresh(requests: Sequence[Request]) -> list[Request]:
     """The same requests, each with a generator that begins anew and depends on the turn alone."""
-    return [replace(r, rng=np.random.default_rng([11, int(r.view.digest(), 16)])) for r in requests]
+    return [r.replace(rng=np.random.default_rng([11, int(r.view.digest(), 16)])) for r in requests]
 
 
 __all__ = ["CLAUSES", "Line", "LudusError", "Report", "check_agent", "check_game", "examine"]

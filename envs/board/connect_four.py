@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -87,10 +88,14 @@ class ConnectFour(ArrayGame):
     def describe(self, s: Any, seat: int) -> str:
         wide = len(self.moves[-1])
         lines = [
-            " ".join(
-                f"{'.xo'[(own >> c & 1) + 2 * (other >> c & 1)]:>{wide}}" for c in range(len(self.moves))
-            )
+            _row(own, other, len(self.moves), wide)
             for own, other in zip(*s.discs[:, ::-1].tolist(), strict=True)
         ]
         numbers = " ".join(f"{name:>{wide}}" for name in self.moves)
         return "\n".join((f"You play {'xo'[seat]}.", *lines, numbers))
+
+
+@functools.lru_cache(maxsize=4096)
+def _row(own: int, other: int, columns: int, wide: int) -> str:
+    """A row of the board in signs."""
+    return " ".join(f"{'.xo'[(own >> c & 1) + 2 * (other >> c & 1)]:>{wide}}" for c in range(columns))

@@ -154,27 +154,29 @@ class SpiralKuhnPoker(ArrayGame):
 
     # -------------------------------------------------------------------------------- in words
     def describe(self, s: Any, seat: int) -> str:
+        cards, bets, count = s.cards.tolist(), s.bets.tolist(), s.count.tolist()
         lines = [f"You are {self.seats[seat]}."]
         for r in range(min(s.played + 1, self.rounds)):
-            card = f"Your card: {'JQK'[s.cards[r, seat] - 1]}." if s.cards[r, seat] else "No card yet."
+            card = f"Your card: {'JQK'[cards[r][seat] - 1]}." if cards[r][seat] else "No card yet."
             lines.append(f"Round {r + 1} of {self.rounds}. {card}")
-            for n, bet in enumerate(s.bets[r, : s.count[r]].tolist()):
+            told = bets[r][: count[r]]
+            for n, bet in enumerate(told):
                 lines.append(f"{self.seats[(s.starter + r + n) % 2]}: {self.moves[bet - 1]}")
             if r < s.played:
-                lines.append(self._result(s, r))
+                lines.append(self._result(cards[r], told, s.pot, (s.starter + r) % 2))
         if s.played == self.rounds:
             lines.append(f"The match is over. Chips: {s.chips[seat]:+d} for you.")
         return "\n".join(lines)
 
-    def _result(self, s: Any, r: int) -> str:
-        """How a round ended, as both players are told."""
-        n = s.count[r] - 1
-        cards = ["JQK"[card - 1] for card in s.cards[r]]
-        winner = int(s.cards[r, 1] > s.cards[r, 0])
-        shown = f"Cards: {self.seats[0]} {cards[0]}, {self.seats[1]} {cards[1]}. "
-        if s.bets[r, n] == FOLD:
-            winner, shown = 1 - (s.starter + r + n) % 2, ""
-        won = 2 if s.bets[r, n] == CALL and s.pot == 1 else 1
+    def _result(self, cards: list[int], bets: list[int], pot: int, first: int) -> str:
+        """How a round ended that the seat numbered `first` began, as both players are told."""
+        if bets[-1] == FOLD:
+            winner, shown = 1 - (first + len(bets) - 1) % 2, ""
+        else:
+            winner = int(cards[1] > cards[0])
+            names = ["JQK"[card - 1] for card in cards]
+            shown = f"Cards: {self.seats[0]} {names[0]}, {self.seats[1]} {names[1]}. "
+        won = 2 if bets[-1] == CALL and pot == 1 else 1
         return f"{shown}{self.seats[winner]} wins {won} from {self.seats[1 - winner]}."
 
     def rules(self, seat: Seat) -> str:

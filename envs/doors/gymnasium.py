@@ -28,10 +28,10 @@ try:
     from ludus.envs.doors.spaces import action_space, mask_of, observation, observation_space
 except ImportError as fault:
     raise MissingExtra("the Gymnasium door", "doors") from fault
-from ludus.envs.doors.host import Door, Host, fresh_seed, host
+from ludus.envs.doors.host import Door, Host, Hosted, fresh_seed, host
 
 
-class Against(Door, gymnasium.Env[dict[str, Any], Any]):
+class Against(Door[Hosted], gymnasium.Env[dict[str, Any], Any]):
     """One seat of a game against agents.
 
     The observation is a dictionary (see `ludus.envs.doors.spaces`); learners that take arrays only drop the

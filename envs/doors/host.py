@@ -6,9 +6,10 @@ pays what `play` pays and its games can be kept as episodes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from ludus.core.live import Live, ask
 from ludus.core.match import Match
 from ludus.core.reading import read_reply
 from ludus.core.registry import make, seat_up
-from ludus.core.table import Pay
+from ludus.core.table import Pay, Table
 
 REDEALS = 10_000  # deals in a row in which nobody outside was asked
 
@@ -52,8 +53,8 @@ class Hosted(Live):
         self.earned: Pay = dict(self.credit.early)
         self._run()
 
-    def answer(self, seat: Seat, action: Any) -> None:
-        """Play `action` for an outside seat, and on until one of them owes a move or the game is over.
+    def answer(self, seat: Seat, action: Any) -> Hosted:
+        """Play `action` for an outside seat, and on until one of them owes a move or the game is over; itself.
 
         Raises:
             IllegalMove: the seat owes no move.
@@ -68,6 +69,16 @@ class Hosted(Live):
         if again is not None:
             self.open[seat] = again
         self._run()
+        return self
+
+    @property
+    def owing(self) -> tuple[Seat, ...]:
+        """The outside seats that owe a move."""
+        return tuple(self.open)
+
+    def options(self, seat: Seat) -> Options | None:
+        """What a seat may do that owes a move; else None."""
+        return self.open[seat].options if seat in self.open else None
 
     def collect(self, seat: Seat) -> float:
         """What a seat has earned since this was last asked."""
@@ -134,6 +145,89 @@ class Hosted(Live):
         return again
 
 
+class Light:
+    """One game in progress while nothing happens in it but legal moves of seats from outside.
+
+    It stands for the `Hosted` game with the same moves and answers like it, several times faster, because it keeps
+    no record. That game takes its place as soon as an action is anything but the number of a legal move, or a record
+    is asked for.
+
+    Attributes:
+        earned: what each seat has earned since it was last collected.
+    """
+
+    def __init__(self, host: Host, seed: int) -> None:
+        self.host, self.game, self.seed = host, host.game, seed
+        self.table = Table(host.game, seed)
+        self.moves: list[tuple[Seat, int]] = []
+        self.moved: set[Seat] = set()
+        self.earned: Pay = dict(self.table.opening)
+        self.most = host.settings.get("max_steps", 1000) - 1
+
+    @property
+    def owing(self) -> tuple[Seat, ...]:
+        """The seats that owe a move."""
+        return self.table.waiting
+
+    def answer(self, seat: Seat, action: Any) -> Light | Hosted:
+        """Play `action`, as `Hosted.answer` does; itself, or the game that has taken its place."""
+        options = self.options(seat)
+        whole = type(action) is int or isinstance(action, np.integer)
+        if (
+            not whole
+            or not isinstance(options, Choice)
+            or action not in options
+            or len(self.moves) >= self.most
+        ):
+            return self.whole().answer(seat, action)
+        move = int(action)
+        self.moves.append((seat, move))
+        self.moved.add(seat)
+        for who, amount in self.table.put(seat, move).items():
+            self.earned[who] = self.earned.get(who, 0.0) + amount
+        return self
+
+    def whole(self) -> Hosted:
+        """The same game with its record."""
+        live = self.host.hosted(self.seed)
+        for seat, move in self.moves:
+            live.answer(seat, move)
+        live.earned = self.earned
+        return live
+
+    def options(self, seat: Seat) -> Options | None:
+        """What a seat may do that owes a move; else None."""
+        return self.game.options(self.table.state, seat) if seat in self.table.waiting else None
+
+    def collect(self, seat: Seat) -> float:
+        """What a seat has earned since this was last asked."""
+        return self.earned.pop(seat, 0.0)
+
+    def sight(self, seat: Seat) -> View:
+        """What a seat sees."""
+        return self.game.view(self.table.state, seat)
+
+    def gone(self, seat: Seat) -> bool:
+        """Whether the seat neither moves nor earns any more."""
+        return self.table.end is not None or self.game.out(self.table.state, seat)
+
+    def account(self, seat: Seat) -> dict[str, Any]:
+        """As that of `Hosted`."""
+        read = "exact" if seat in self.moved else ""
+        return {"read": read, "complaint": "", "forfeit": "", "end": self.table.end or ""}
+
+    def draw(self, seat: Seat, rng: np.random.Generator) -> Move | None:
+        """A legal reply for a seat that owes one; else None."""
+        return self.game.sample(self.table.state, seat, rng) if seat in self.table.waiting else None
+
+    def episode(self) -> Episode:
+        """The record."""
+        return self.whole().episode()
+
+    def close(self) -> None:
+        """Nobody sits inside."""
+
+
 def understood(action: Any, options: Options) -> Decision:
     """An action from outside as a decision: numbers as they are, strings by the common reader of replies.
 
@@ -150,7 +244,10 @@ def understood(action: Any, options: Options) -> Decision:
     return Decision(int(action) if isinstance(options, Choice) and action in options else action)
 
 
-class Door:
+L = TypeVar("L", bound="Hosted | Light")
+
+
+class Door(Generic[L]):
     """What a door shows of the game behind it.
 
     Attributes:
@@ -158,10 +255,10 @@ class Door:
     """
 
     game: Game[Any]
-    _live: Hosted | None = None
+    _live: L | None = None
 
     @property
-    def live(self) -> Hosted:
+    def live(self) -> L:
         """The present game.
 
         Raises:
@@ -192,6 +289,16 @@ class Host:
     outside: tuple[Seat, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    def hosted(self, seed: int) -> Hosted:
+        """The game of one deal."""
+        match = Match(self.game, self.agents, seed, **self.settings)
+        return Hosted(match, self.game, self.agents, frozenset(self.outside))
+
+    @functools.cached_property
+    def alone(self) -> bool:
+        """Whether nobody sits inside."""
+        return set(self.outside) == set(self.game.seats)
+
     def deal(self, seed: int, more: np.random.Generator) -> tuple[Hosted, int]:
         """A game in which an outside seat owes a move, and how many deals ended before that.
 
@@ -202,10 +309,18 @@ class Host:
         Raises:
             ConfigError: no deal ever asks an outside seat.
         """
+        return self._dealt(self.hosted, seed, more)
+
+    def lightly(self, seed: int, more: np.random.Generator) -> tuple[Hosted | Light, int]:
+        """As `deal`; without a record as long as none is needed."""
+        if self.alone:
+            return self._dealt(functools.partial(Light, self), seed, more)
+        return self.deal(seed, more)
+
+    def _dealt(self, deal: Callable[[int], L], seed: int, more: np.random.Generator) -> tuple[L, int]:
         for redeals in range(REDEALS):
-            match = Match(self.game, self.agents, seed, **self.settings)
-            live = Hosted(match, self.game, self.agents, frozenset(self.outside))
-            if live.open:
+            live = deal(seed)
+            if live.owing:
                 return live, redeals
             seed = fresh_seed(more)
         raise ConfigError(f"{self.game!r}: {REDEALS} deals ended before {', '.join(self.outside)} was asked")

@@ -4,7 +4,7 @@ Players only: crew and chance are settled inside `step` and `reset`. Several sea
 one after the other in the AEC environment, and what they earn comes after the last of them. An illegal move is
 settled as the match's policy says, by default as the forfeit that the rules define; `info` says what happened:
 
-    action_mask  (A,) int8, where the seat chooses among moves: as in the observation
+    action_mask  (A,) int8, where the seat chooses among moves: as in the observation, not to be written to
     read         how the seat's last action was read: "exact", "forfeit", ... ; "" before the first
     complaint    why the last action could not be used, while the same turn is asked again; else ""
     forfeit      why the seat forfeited, else ""
@@ -23,7 +23,7 @@ import numpy as np
 
 from ludus.core.agent import Agent
 from ludus.core.errors import ConfigError, ContractError, MissingExtra
-from ludus.core.game import CHANCE, Game, Seat
+from ludus.core.game import CHANCE, Choice, Game, Seat
 from ludus.core.match import Illegal
 from ludus.core.reading import write_move
 
@@ -34,18 +34,18 @@ try:
     from ludus.envs.doors.spaces import action_space, interfaces, mask_of, observation, observation_space
 except ImportError as fault:
     raise MissingExtra("the PettingZoo door", "doors") from fault
-from ludus.envs.doors.host import Door, Host, fresh_seed, host
+from ludus.envs.doors.host import Door, Host, Hosted, Light, fresh_seed, host
 
 
-class _Zoo(Door):
+class _Zoo(Door[Hosted | Light]):
     """What both environments share: the host, the spaces, and the views of the present game."""
 
     metadata: dict[str, Any]
 
-    def __init__(self, hosting: Host, render_mode: str | None) -> None:
+    def __init__(self, hosting: Host, render_mode: str | None, text: bool) -> None:
         if render_mode not in (None, "ansi"):
             raise ConfigError(f"{hosting.game.id}: render_mode is None or 'ansi', not {render_mode!r}")
-        self.host, self.game, self.render_mode = hosting, hosting.game, render_mode
+        self.host, self.game, self.render_mode, self.text = hosting, hosting.game, render_mode, text
         self.possible_agents: list[Seat] = list(hosting.game.players)
         self.agents: list[Seat] = []
         self.metadata = {
@@ -54,12 +54,19 @@ class _Zoo(Door):
             "is_parallelizable": moves_together(self.game),
         }
         self._faces = interfaces(self.game)
-        self.observation_spaces: dict[Seat, Any] = {s: observation_space(f) for s, f in self._faces.items()}
+        self.observation_spaces: dict[Seat, Any] = {
+            s: observation_space(f, text=text) for s, f in self._faces.items()
+        }
         self.action_spaces: dict[Seat, Any] = {
             s: action_space(f, self._draw(s)) for s, f in self._faces.items()
         }
+        self._anything = {seat: mask_of(None, face) for seat, face in self._faces.items()}
+        for mask in self._anything.values():
+            if mask is not None:
+                mask.flags.writeable = False
         self._rng = np.random.default_rng()
         self._redeals = 0
+        self._leave_early = type(self.game).out is not Game.out
 
     def observation_space(self, agent: Seat) -> spaces.Space[Any]:
         """What `agent` sees: always the same object."""
@@ -85,7 +92,7 @@ class _Zoo(Door):
         if seed is not None:
             self._rng = np.random.default_rng(seed)
         first = fresh_seed(self._rng) if seed is None else seed
-        self._live, self._redeals = self.host.deal(first, self._rng)
+        self._live, self._redeals = self.host.lightly(first, self._rng)
         self.agents = list(self.possible_agents)
 
     def _collect(self, agents: Sequence[Seat]) -> dict[Seat, float]:
@@ -104,20 +111,24 @@ class _Zoo(Door):
         def draw(rng: np.random.Generator) -> str | None:
             live = self._live
             move = live.draw(seat, rng) if live is not None else None
-            return None if move is None or live is None else write_move(move, live.open[seat].options)
+            options = live.options(seat) if live is not None else None
+            return None if move is None or options is None else write_move(move, options)
 
         return draw
 
-    def _options(self, seat: Seat) -> Any:
-        return self.live.open[seat].options if seat in self.live.open else None
-
     def _observation(self, seat: Seat) -> dict[str, Any]:
-        return observation(self.live.sight(seat), self._options(seat), self._faces[seat])
+        live = self.live
+        return observation(live.sight(seat), live.options(seat), self._faces[seat], text=self.text)
 
     def _info(self, seat: Seat) -> dict[str, Any]:
-        info = {**self.live.account(seat), "redeals": self._redeals}
-        mask = mask_of(self._options(seat), self._faces[seat])
-        return info if mask is None else {"action_mask": mask, **info}
+        live = self.live
+        info = live.account(seat)
+        info["redeals"] = self._redeals
+        options = live.options(seat)
+        mask = options.legal.view(np.int8) if isinstance(options, Choice) else self._anything[seat]
+        if mask is not None:
+            info["action_mask"] = mask
+        return info
 
 
 class AEC(_Zoo, AECEnv[Seat, Any, Any]):  # type: ignore[misc]
@@ -126,6 +137,7 @@ class AEC(_Zoo, AECEnv[Seat, Any, Any]):  # type: ignore[misc]
     Args:
         hosting: the game, with all players outside.
         render_mode: None, or "ansi": what the seat to move sees, in prose.
+        text: observations hold the view in prose, too.
 
     Example:
         >>> env = aec("kuhn_poker")
@@ -134,8 +146,8 @@ class AEC(_Zoo, AECEnv[Seat, Any, Any]):  # type: ignore[misc]
         ('player_0', [1, 1])
     """
 
-    def __init__(self, hosting: Host, render_mode: str | None = None) -> None:
-        super().__init__(hosting, render_mode)
+    def __init__(self, hosting: Host, render_mode: str | None = None, *, text: bool = False) -> None:
+        super().__init__(hosting, render_mode, text)
         self._skip_agent_selection: Seat | None = None
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
@@ -143,6 +155,8 @@ class AEC(_Zoo, AECEnv[Seat, Any, Any]):  # type: ignore[misc]
         self._deal(seed)
         self.rewards = dict.fromkeys(self.agents, 0.0)
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
+        self.terminations = dict.fromkeys(self.agents, False)
+        self.truncations = dict.fromkeys(self.agents, False)
         self._skip_agent_selection = None
         self._look()
 
@@ -152,10 +166,13 @@ class AEC(_Zoo, AECEnv[Seat, Any, Any]):  # type: ignore[misc]
         if self.terminations.get(seat) or self.truncations.get(seat):
             self._was_dead_step(action)
             return
-        live.answer(seat, action)
+        self._live = live = live.answer(seat, action)
         self._cumulative_rewards[seat] = 0.0
-        self.rewards = self._collect(self.agents)
-        self._accumulate_rewards()
+        if live.earned:
+            self.rewards = self._collect(self.agents)
+            self._accumulate_rewards()
+        else:
+            self.rewards = dict.fromkeys(self.agents, 0.0)
         self._look()
         self._deads_step_first()
 
@@ -173,10 +190,12 @@ class AEC(_Zoo, AECEnv[Seat, Any, Any]):  # type: ignore[misc]
     def _look(self) -> None:
         live = self.live
         cut = live.table.end == "cut"
-        self.terminations = {agent: not cut and live.gone(agent) for agent in self.agents}
-        self.truncations = dict.fromkeys(self.agents, cut)
+        if live.table.end is not None or self._leave_early:
+            self.terminations = {agent: not cut and live.gone(agent) for agent in self.agents}
+            self.truncations = dict.fromkeys(self.agents, cut)
         self.infos = {agent: self._info(agent) for agent in self.agents}
-        self.agent_selection = next(iter(live.open), self.agents[0])
+        owing = live.owing
+        self.agent_selection = owing[0] if owing else self.agents[0]
 
 
 class Parallel(_Zoo, ParallelEnv[Seat, Any, Any]):  # type: ignore[misc]
@@ -185,6 +204,7 @@ class Parallel(_Zoo, ParallelEnv[Seat, Any, Any]):  # type: ignore[misc]
     Args:
         hosting: the game, with all players outside.
         render_mode: None, or "ansi": what every live seat sees, in prose.
+        text: observations hold the view in prose, too.
 
     Raises:
         ConfigError: the players of this game take turns, or the policy for illegal moves asks one again.
@@ -197,8 +217,8 @@ class Parallel(_Zoo, ParallelEnv[Seat, Any, Any]):  # type: ignore[misc]
         {'player_0': 1.0, 'player_1': -1.0}
     """
 
-    def __init__(self, hosting: Host, render_mode: str | None = None) -> None:
-        super().__init__(hosting, render_mode)
+    def __init__(self, hosting: Host, render_mode: str | None = None, *, text: bool = False) -> None:
+        super().__init__(hosting, render_mode, text)
         if not self.metadata["is_parallelizable"]:
             raise ConfigError(
                 f"{self.game.id}: its players take turns; use the AEC environment, or convert it by "
@@ -230,7 +250,7 @@ class Parallel(_Zoo, ParallelEnv[Seat, Any, Any]):  # type: ignore[misc]
                 f"{self.game.id}: actions of {sorted(actions)} given, of {sorted(played)} expected"
             )
         for seat in played:
-            live.answer(seat, actions[seat])
+            self._live = live = live.answer(seat, actions[seat])
         cut = live.table.end == "cut"
         gone = {seat: not cut and live.gone(seat) for seat in played}
         self.agents = [seat for seat in played if not cut and not gone[seat]]
@@ -257,6 +277,7 @@ def aec(
     illegal: Illegal | None = None,
     max_cycles: int = 1000,
     render_mode: str | None = None,
+    text: bool = False,
     **params: Any,
 ) -> AEC:
     """`game` as an AEC environment.
@@ -267,9 +288,10 @@ def aec(
         illegal: what happens to actions that cannot be used; a forfeit at once by default.
         max_cycles: after so many decisions the game is cut, which truncates every agent.
         render_mode: None or "ansi".
+        text: observations hold the view in prose, too, as they do anyway where a seat has no features.
         params: what the game is made with.
     """
-    return AEC(_hosting(game, crew, illegal, max_cycles, params), render_mode)
+    return AEC(_hosting(game, crew, illegal, max_cycles, params), render_mode, text=text)
 
 
 def parallel(
@@ -279,10 +301,11 @@ def parallel(
     illegal: Illegal | None = None,
     max_cycles: int = 1000,
     render_mode: str | None = None,
+    text: bool = False,
     **params: Any,
 ) -> Parallel:
     """`game` as a parallel environment; arguments as of `aec`."""
-    return Parallel(_hosting(game, crew, illegal, max_cycles, params), render_mode)
+    return Parallel(_hosting(game, crew, illegal, max_cycles, params), render_mode, text=text)
 
 
 def _hosting(

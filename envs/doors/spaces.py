@@ -5,7 +5,7 @@ Where a seat has features its observation is
     observation  Box (F), in the features' own dtype, bounded by what the dtype holds
     action_mask  Box (A,) int8, where the seat chooses among moves: 1 where legal; all 1 while it is not asked,
                  so that no learner divides by zero on a view that needs no choice
-    text         the same in prose
+    text         the same in prose; in PettingZoo's environments only where it is asked for
 
 and otherwise `text` alone. The mask of a choice is in `info["action_mask"]` too.
 """
@@ -84,9 +84,11 @@ def _unshared(space: UnicodeText, n: int = 1, ctx: Any = None) -> Any:
     raise CustomSpaceError("text of any script does not fit into shared memory")
 
 
-def observation_space(interface: Interface) -> spaces.Dict:
-    """What a seat with this interface sees."""
-    parts: dict[str, spaces.Space[Any]] = {"text": UnicodeText(VIEW_CHARS)}
+def observation_space(interface: Interface, *, text: bool = True) -> spaces.Dict:
+    """What a seat with this interface sees; `text` says whether in prose, too, where it has features."""
+    parts: dict[str, spaces.Space[Any]] = {}
+    if text or interface.shape is None:
+        parts["text"] = UnicodeText(VIEW_CHARS)
     if interface.shape is not None:
         parts["observation"] = box(interface.shape, interface.dtype)
         if interface.moves is not None:
@@ -111,16 +113,16 @@ def box(shape: tuple[int, ...], dtype: str) -> spaces.Box:
 
 def mask_of(options: Options | None, interface: Interface) -> NDArray[np.int8] | None:
     """(A,) int8: the legal moves of a choice, all ones while nothing is asked; None where there is no choice."""
-    if interface.moves is None:
-        return None
     if isinstance(options, Choice):
         return options.legal.astype(np.int8)
-    return np.ones(interface.moves, np.int8)
+    return None if interface.moves is None else np.ones(interface.moves, np.int8)
 
 
-def observation(view: View, options: Options | None, interface: Interface) -> dict[str, Any]:
-    """What a seat sees, fit for `observation_space(interface)`; fresh arrays each time."""
-    seen: dict[str, Any] = {"text": view.text}
+def observation(
+    view: View, options: Options | None, interface: Interface, *, text: bool = True
+) -> dict[str, Any]:
+    """What a seat sees, fit for `observation_space(interface, text=text)`; fresh arrays each time."""
+    seen: dict[str, Any] = {"text": view.text} if text or interface.shape is None else {}
     if interface.shape is not None:
         seen["observation"] = np.array(view.features, interface.dtype)
         if (mask := mask_of(options, interface)) is not None:

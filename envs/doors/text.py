@@ -17,7 +17,7 @@ from ludus.core.game import Game, Options, Seat
 from ludus.core.match import Illegal
 from ludus.core.reading import instruction
 from ludus.core.registry import make
-from ludus.envs.doors.host import Door, host
+from ludus.envs.doors.host import Door, Hosted, host
 
 Message: TypeAlias = dict[str, str]
 
@@ -43,7 +43,7 @@ class Turn:
         return self.messages[-1]["content"]
 
 
-class Conversation(Door):
+class Conversation(Door[Hosted]):
     r"""A game of which one seat, or every player's, is played by replies in prose.
 
     Args:

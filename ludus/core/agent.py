@@ -31,9 +31,8 @@ class Failure:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
 class Request:
-    """A seat's turn, put to an agent.
+    """A seat's turn, put to an agent; not to be written to.
 
     Attributes:
         key: names the episode; stable from its first request to its last, unique in a process.
@@ -49,26 +48,60 @@ class Request:
         sample: draws a legal reply from a generator, for agents that play free replies at random.
         complaint: why the last reply could not be used, when the same turn is asked again.
         attempt: how many replies to this turn could not be used.
+
+    `rng` and `rules` may be given as functions, which are called when they are first asked for.
     """
 
-    key: str
-    game: str
-    seat: Seat
-    view: View
-    options: Options
-    past: Sequence[tuple[View, Move]]
-    rng: np.random.Generator
-    rules: str = ""
-    complete: bool = False
-    state: Any = None
-    sample: Callable[[np.random.Generator], Move] | None = None
-    complaint: str = ""
-    attempt: int = 0
+    __slots__ = (
+        "_rng", "_rules", "attempt", "complaint", "complete", "game", "key", "options", "past", "sample", "seat", "state",
+        "view",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        key: str,
+        game: str,
+        seat: Seat,
+        view: View,
+        options: Options,
+        past: Sequence[tuple[View, Move]],
+        rng: np.random.Generator | Callable[[], np.random.Generator],
+        rules: str | Callable[[], str] = "",
+        complete: bool = False,
+        state: Any = None,
+        sample: Callable[[np.random.Generator], Move] | None = None,
+        complaint: str = "",
+        attempt: int = 0,
+    ) -> None:
+        self.key, self.game, self.seat = key, game, seat
+        self.view, self.options, self.past = view, options, past
+        self._rng, self._rules = rng, rules
+        self.complete, self.state, self.sample = complete, state, sample
+        self.complaint, self.attempt = complaint, attempt
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The seat's own stream."""
+        if not isinstance(self._rng, np.random.Generator):
+            self._rng = self._rng()
+        return self._rng
+
+    @property
+    def rules(self) -> str:
+        """The prose of the rules."""
+        if not isinstance(self._rules, str):
+            self._rules = self._rules()
+        return self._rules
 
     @property
     def information(self) -> str:
         """The information state: seat, and all it has seen and done."""
         return information(self.seat, self.view, () if self.complete else self.past)
+
+    def replace(self, **changes: Any) -> Request:
+        """The same request but for some attributes."""
+        kept = {name.removeprefix("_"): getattr(self, name) for name in self.__slots__}
+        return Request(**{**kept, **changes})
 
 
 def information(seat: Seat, view: View, past: Sequence[tuple[View, Move]] = ()) -> str:
@@ -112,7 +145,7 @@ class Tokens:
     constraint: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Decision:
     """An agent's answer to a request.
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any, ClassVar, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,16 +26,36 @@ from ludus.core.game import CHANCE, Choice, Game, Interface, Seat, View
 NATURE = -1  # what `mover` returns when chance decides,
 OVER = -2  # when the game has ended,
 TOGETHER = -3  # and when all seats move at once
-REMEMBERED = 16384  # answers of each kind that a scalar game keeps
-
-Method = TypeVar("Method", bound=Callable[..., Any])
+REMEMBERED = 8192  # positions about which a scalar game keeps what it was asked
 
 
-class Position(NamedTuple):
-    """A scalar state: the record's bytes, and beside it what the last move paid each seat."""
+class Position:
+    """A scalar state: the record's bytes, and beside it what the last move paid each seat.
 
-    record: bytes
-    paid: tuple[float, ...]
+    Rules are functions of the record; what was worked out of it is kept here, so that nothing is asked twice.
+    """
+
+    __slots__ = ("after", "chance", "mover", "options", "paid", "record", "views")
+
+    def __init__(self, record: bytes, paid: tuple[float, ...]) -> None:
+        self.record, self.paid = record, paid
+        self.mover: int | None = None
+        self.chance: Sequence[tuple[int, float]] | None = None
+        self.options: dict[Seat, Choice] = {}
+        self.views: dict[Seat, View] = {}
+        self.after: dict[Any, Position] = {}  # by the moves that lead there
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Position) and (self.record, self.paid) == (other.record, other.paid)
+
+    def __hash__(self) -> int:
+        return hash((self.record, self.paid))
+
+    def __repr__(self) -> str:
+        return f"Position({self.record!r}, {self.paid!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Position, (self.record, self.paid)
 
 
 class Record:
@@ -46,39 +66,48 @@ class Record:
 
     def __init__(self, record: bytes, kind: np.dtype[Any]) -> None:
         self._row = np.frombuffer(bytearray(record), kind)
-        self._fields = kind.names or ()
-        for name in self._fields:
-            value = self._row[name][0]
-            setattr(self, name, value if value.ndim else value.item())
 
     def __getattr__(self, name: str) -> Any:
-        fields = ", ".join(self.__dict__.get("_fields", ()))
-        raise AttributeError(f"the record has no field {name!r}; its fields are {fields}")
+        """A field, read when it is first asked for."""
+        fields = () if name == "_row" else self._row.dtype.names or ()
+        if name not in fields:
+            raise AttributeError(f"the record has no field {name!r}; its fields are {', '.join(fields)}")
+        value = self._row[name][0]
+        value = value if value.ndim else value.item()
+        self.__dict__[name] = value
+        return value
 
     def tobytes(self) -> bytes:
         """The position as it is now."""
-        for name in self._fields:
-            self._row[name] = getattr(self, name)
+        for name in self._row.dtype.names or ():
+            if name in self.__dict__:
+                self._row[name] = self.__dict__[name]
         return self._row.tobytes()
 
 
-def _remembered(method: Method) -> Method:
-    """Answer what was asked before without working it out again: rules are functions of the record."""
-    name = f"_known_{method.__name__}"
+class _Sight(View):
+    """A position as a seat sees it; prose and features are made when they are asked for."""
 
-    @functools.wraps(method)
-    def ask(self: Any, state: Position, *asked: Any) -> Any:
-        key = (state.record, *asked)
-        try:
-            return self.__dict__[name][key]
-        except KeyError:
-            known = self.__dict__.setdefault(name, {})
-            if len(known) >= REMEMBERED:
-                known.clear()
-            known[key] = answer = method(self, state, *asked)
-            return answer
+    __slots__ = ("_game", "_record", "_seat")
+    _text: str
+    _features: NDArray[Any] | None
 
-    return cast("Method", ask)
+    def __init__(self, game: ArrayGame, record: bytes, seat: int) -> None:
+        self._game, self._record, self._seat = game, record, seat
+        self._text, self._features = "", None
+        self._digest, self.data = "", None
+
+    @property
+    def text(self) -> str:
+        if not self._text:
+            self._text = self._game.describe(self._game.open(self._record), self._seat)
+        return self._text
+
+    @property
+    def features(self) -> NDArray[Any]:
+        if self._features is None:
+            self._features = self._game.observed(self._record, self._seat)
+        return self._features
 
 
 class ArrayGame(Game[Position]):
@@ -96,8 +125,9 @@ class ArrayGame(Game[Position]):
         outcomes: how many outcomes a chance move has at most (C).
         shape: shape of the features (F).
         dtype: "uint8", "int16" or "float32", of the features.
-        compiled: whether the scalar game, too, asks the compiled rules where numba is installed: for rules
-            that take long in Python. Plain functions that rules call are compiled with them.
+        compiled: whether the scalar game, too, asks the compiled rules from the first: for rules that take long in
+            Python. Every other game does so once it has played as many new moves as are remembered. Plain functions
+            that rules call are compiled with them.
     """
 
     record: np.dtype[Any]
@@ -107,6 +137,9 @@ class ArrayGame(Game[Position]):
     dtype: ClassVar[str] = "uint8"
     compiled: ClassVar[bool] = False
     view_is_complete = True
+    _asked = 0  # moves played in the scalar game,
+    _played = 0  # and those of them that were new
+    _remembers = True
 
     # ----------------------------------------------------------- what a game's author writes
     def setup(self, s: Any) -> None:
@@ -170,16 +203,25 @@ class ArrayGame(Game[Position]):
         return Record(record, self.record)
 
     def start(self, rng: np.random.Generator) -> Position:
-        return Position(self.first.tobytes(), (0.0,) * len(self.seats))
+        return self._shared(Position(self.first.tobytes(), (0.0,) * len(self.seats)))
 
-    @_remembered
+    @functools.cached_property
+    def _known(self) -> dict[bytes, Position]:
+        return {}
+
     def turn(self, state: Position) -> tuple[Seat, ...]:
-        return self._turn(int(self._ask("mover", state.record)))
+        return self._turns[self._mover(state)]
 
-    def _turn(self, mover: int) -> tuple[Seat, ...]:
-        if mover >= 0:
-            return (self.seats[mover],)
-        return {OVER: (), NATURE: (CHANCE,), TOGETHER: self.seats}[mover]
+    def _mover(self, state: Position) -> int:
+        if state.mover is None:
+            state.mover = int(self._ask("mover", state.record))
+        return state.mover
+
+    @functools.cached_property
+    def _turns(self) -> dict[int, tuple[Seat, ...]]:
+        """The seats that move, by what `mover` returns."""
+        seated = {k: (seat,) for k, seat in enumerate(self.seats)}
+        return {**seated, OVER: (), NATURE: (CHANCE,), TOGETHER: self.seats}
 
     def _ask(self, rule: str, record: bytes, *given: Any) -> Any:
         """What a rule, compiled or not, says of a position."""
@@ -187,20 +229,13 @@ class ArrayGame(Game[Position]):
             return getattr(self._loops, f"solo_{rule}")(np.frombuffer(bytearray(record), self.record), *given)
         return getattr(self, rule)(self.open(record), *given)
 
-    def _after(self, rule: str, record: bytes, *given: Any) -> bytes:
-        """The position that `move` or `joint` makes of one."""
-        if self._loops is not None:
-            copy = np.frombuffer(bytearray(record), self.record)
-            getattr(self._loops, f"solo_{rule}")(copy, *given)
-            return copy.tobytes()
-        s = self.open(record)
-        getattr(self, rule)(s, *given)
-        return s.tobytes()
-
     @functools.cached_property
     def _loops(self) -> ModuleType | None:
         """The compiled rules, where the scalar game asks them."""
-        loops = kernel(self) if self.compiled and COMPILED else None
+        return self._compiled() if self.compiled else None
+
+    def _compiled(self) -> ModuleType | None:
+        loops = kernel(self) if COMPILED else None
         return loops if loops is not None and loops.COMPILED else None
 
     def _odds(self, record: bytes) -> NDArray[np.float64]:
@@ -208,63 +243,111 @@ class ArrayGame(Game[Position]):
         self._ask("odds", record, p)
         return p
 
-    def _legal(self, record: bytes, seat: int) -> NDArray[np.bool_]:
-        mask = np.zeros(len(self.moves), np.uint8)
-        self._ask("legal", record, seat, mask)
-        return mask.astype(np.bool_)
-
-    @_remembered
     def chance(self, state: Position) -> Sequence[tuple[int, float]]:
-        return [
-            (outcome, share) for outcome, share in enumerate(self._odds(state.record).tolist()) if share > 0
-        ]
+        if state.chance is None:
+            shares = enumerate(self._odds(state.record).tolist())
+            state.chance = [(outcome, share) for outcome, share in shares if share > 0]
+        return state.chance
 
-    @_remembered
     def options(self, state: Position, seat: Seat) -> Choice:
-        legal = self._legal(state.record, self.seats.index(seat))
+        if seat not in state.options:
+            mask = np.zeros(len(self.moves), np.uint8)
+            self._ask("legal", state.record, self.seats.index(seat), mask)
+            state.options[seat] = self._choice(mask)
+        return state.options[seat]
+
+    def _choice(self, mask: NDArray[np.uint8]) -> Choice:
+        legal = mask.view(np.bool_)
         legal.flags.writeable = False
         return Choice(self.moves, legal)
 
-    @_remembered
     def view(self, state: Position, seat: Seat) -> View:
-        k = self.seats.index(seat)
+        if seat not in state.views:
+            state.views[seat] = _Sight(self, state.record, self.seats.index(seat))
+        return state.views[seat]
+
+    def observed(self, record: bytes, seat: int) -> NDArray[Any]:
+        """What a seat, by its number, sees of a position: (F), not to be written to."""
         features = np.zeros(self.shape, self.dtype)
-        self._ask("observe", state.record, k, features)
+        self._ask("observe", record, seat, features)
         features.flags.writeable = False
-        return View(self.describe(self.open(state.record), k), features)
+        return features
 
     def play(self, state: Position, moves: Mapping[Seat, Any]) -> Position:
-        return self._play(state, *((seat, self._whole(seat, move)) for seat, move in moves.items()))
+        laid = tuple(
+            (seat, move if type(move) is int else self._whole(seat, move)) for seat, move in moves.items()
+        )
+        self._asked += 1
+        if laid not in state.after:
+            state.after[laid] = self._shared(self._play(state, laid))
+        return state.after[laid]
+
+    def _shared(self, state: Position) -> Position:
+        """The same position, if moves led there lately; games that seldom come back to one keep none."""
+        if not self._remembers:
+            return state
+        known = self._known
+        if len(known) >= REMEMBERED:
+            self._remembers = self._asked > 2 * self._played
+            known.clear()
+        same = known.setdefault(state.record, state)
+        return same if same.paid == state.paid else state
 
     def _whole(self, seat: Seat, move: Any) -> int:
         if isinstance(move, (int, np.integer)) and not isinstance(move, bool):
             return int(move)
         raise IllegalMove(f"{self.id}: {seat} cannot play {move!r} here: moves are whole numbers")
 
-    @_remembered
-    def _play(self, state: Position, *laid: tuple[Seat, int]) -> Position:
-        moves = dict(laid)
-        mover = int(self._ask("mover", state.record))
-        for seat, move in moves.items():
-            self._refuse(state.record, mover, seat, move)
+    def _play(self, state: Position, laid: tuple[tuple[Seat, int], ...]) -> Position:
+        mover, moves = self._mover(state), dict(laid)
+        for seat, move in laid:
+            self._refuse(state, self._turns[mover], seat, move)
+        self._played += 1
+        if self._played == REMEMBERED and self._loops is None:
+            self._loops = self._compiled()
         pay = np.zeros(len(self.seats), np.float32)
+        together = np.array([moves[seat] for seat in self.seats] if mover == TOGETHER else (), np.int32)
+        if self._loops is not None:
+            return self._swift(self._loops, state.record, laid[0][1], together, pay)
+        s = self.open(state.record)
         if mover == TOGETHER:
-            together = np.array([moves[seat] for seat in self.seats], np.int32)
-            record = self._after("joint", state.record, together, pay)
+            self.joint(s, together, pay)
         else:
-            ((_, move),) = moves.items()
-            record = self._after("move", state.record, move, pay)
-        return Position(record, tuple(pay.tolist()))
+            self.move(s, laid[0][1], pay)
+        return Position(s.tobytes(), tuple(pay.tolist()))
 
-    def _refuse(self, record: bytes, mover: int, seat: Seat, move: int) -> None:
+    def _swift(
+        self,
+        loops: ModuleType,
+        record: bytes,
+        move: int,
+        together: NDArray[np.int32],
+        pay: NDArray[np.float32],
+    ) -> Position:
+        """The position after a move, and in the same call who is next and what it may do."""
+        copy, mask = np.frombuffer(bytearray(record), self.record), np.zeros(len(self.moves), np.uint8)
+        mover = loops.solo_play(copy, move, together, pay, mask)
+        after = Position(copy.tobytes(), tuple(pay.tolist()))
+        after.mover = mover
+        if mover >= 0:
+            after.options[self.seats[mover]] = self._choice(mask)
+        return after
+
+    def _refuse(self, state: Position, turn: tuple[Seat, ...], seat: Seat, move: int) -> None:
         """Raise IllegalMove unless `seat` may play `move`."""
-        if seat not in (turn := self._turn(mover)):
+        if seat not in turn:
             raise IllegalMove(f"{self.id}: it is not the turn of {seat} but of {', '.join(turn) or 'nobody'}")
-        allowed = self._odds(record) > 0 if mover == NATURE else self._legal(record, self.seats.index(seat))
-        if not (0 <= move < len(allowed) and allowed[move]):
+        if seat == CHANCE:
+            possible = any(outcome == move for outcome, _ in self.chance(state))
+        else:
+            legal = self.options(state, seat).legal
+            possible = 0 <= move < len(legal) and bool(legal[move])
+        if not possible:
             raise IllegalMove(f"{self.id}: {seat} cannot play {move!r} here")
 
     def payoff(self, state: Position) -> Mapping[Seat, float]:
+        if not any(state.paid):
+            return {}
         return {seat: paid for seat, paid in zip(self.seats, state.paid, strict=True) if paid}
 
     def interface(self, seat: Seat) -> Interface:
@@ -274,7 +357,7 @@ class ArrayGame(Game[Position]):
         return _with_helpers(super().fingerprint(), type(self))
 
     def __getstate__(self) -> dict[str, Any]:
-        made_again = ("first", "_known_", "_loops")
+        made_again = ("first", "_known", "_loops", "_asked", "_played", "_remembers")
         return {k: v for k, v in self.__dict__.items() if not k.startswith(made_again)}
 
 

@@ -21,14 +21,14 @@ End: TypeAlias = Literal["over", "forfeit", "cut", "error"]
 FORMAT = 1  # of the JSON lines
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Step:
     """One decision of one seat, and what that seat earned until its next decision.
 
     Attributes:
         seat: who decided.
         move: what was played: `Forfeit` if the reply could not be used.
-        digest: digest of the view, sixteen hexadecimal digits.
+        mark: digest of the view as a file has it; empty where the view itself is here.
         reward: earned from this decision until the seat's next one, penalties included.
         read: how the move was read off the reply.
         raw: the reply as it came, if the agent speaks.
@@ -41,7 +41,7 @@ class Step:
 
     seat: Seat
     move: Move
-    digest: str
+    mark: str = ""
     reward: float = 0.0
     read: Reading = "exact"
     raw: str | None = None
@@ -52,6 +52,11 @@ class Step:
     note: str = ""
     view: View | None = None
     options: Options | None = None
+
+    @property
+    def digest(self) -> str:
+        """Digest of the view, sixteen hexadecimal digits; worked out when it is asked for."""
+        return self.mark or ("" if self.view is None else self.view.digest())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -235,7 +240,7 @@ def _tokens_in(d: Mapping[str, Any]) -> Tokens:
 
 def _step_in(d: Mapping[str, Any]) -> Step:
     return Step(
-        seat=d["seat"], move=_move_in(d["move"]), digest=d["digest"], reward=float(d["reward"]), read=d["read"],
+        seat=d["seat"], move=_move_in(d["move"]), mark=d["digest"], reward=float(d["reward"]), read=d["read"],
         raw=d.get("raw"), rejected=tuple(d.get("rejected", ())), penalty=float(d.get("penalty", 0.0)),
         tokens=_tokens_in(d["tokens"]) if "tokens" in d else None, value=d.get("value"), note=d.get("note", ""),
     )  # fmt: skip

@@ -15,8 +15,8 @@ import functools
 import hashlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -110,35 +110,66 @@ def _of_type(value: object, kind: str) -> bool:
 Options: TypeAlias = Choice | Text | Form
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class View:
     """What one seat sees.
 
-    Attributes:
-        text: prose, for people and language models.
-        features: numbers, for networks; any shape, one of uint8, int16, float32; None if none.
+    Args:
+        text: prose, for people and language models; or a function that writes it when it is first asked for.
+        features: numbers, for networks; any shape, one of uint8, int16, float32; None if none; or, again, a function.
         data: JSON, for programs. Crew read this and never the prose, so nobody injects into them.
     """
 
-    text: str
-    features: NDArray[Any] | None = None
-    data: JSON = None
-    _digest: list[str] = field(default_factory=list, init=False, repr=False)  # once it was worked out
+    __slots__ = ("_digest", "_features", "_text", "data")
+
+    def __init__(
+        self,
+        text: str | Callable[[], str],
+        features: NDArray[Any] | Callable[[], NDArray[Any]] | None = None,
+        data: JSON = None,
+    ) -> None:
+        self._text, self._features, self.data = text, features, data
+        self._digest = ""
+
+    @property
+    def text(self) -> str:
+        """Prose."""
+        if not isinstance(self._text, str):
+            self._text = self._text()
+        return self._text
+
+    @property
+    def features(self) -> NDArray[Any] | None:
+        """Numbers, or None."""
+        if callable(self._features):
+            self._features = self._features()
+        return self._features
 
     def digest(self) -> str:
         """Sixteen hexadecimal digits that change when anything seen changes."""
         if not self._digest:
-            self._digest.append(self._hash())
-        return self._digest[0]
+            self._digest = self._hash()
+        return self._digest
 
     def _hash(self) -> str:
         h = hashlib.blake2b(self.text.encode(), digest_size=8)
-        if self.features is not None:
-            h.update(f"|{self.features.dtype}{self.features.shape}".encode())
-            h.update(np.ascontiguousarray(self.features).tobytes())
+        if (features := self.features) is not None:
+            h.update(_kind(features.dtype, features.shape))
+            h.update(np.ascontiguousarray(features).tobytes())
         if self.data is not None:
             h.update(b"|" + canonical(self.data))
         return h.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"View({self.text!r}, {self.features!r}, {self.data!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return View, (self.text, self.features, self.data)
+
+
+@functools.lru_cache(maxsize=1024)
+def _kind(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """How features of this kind begin in a digest: numpy is slow to write a dtype's name."""
+    return f"|{dtype}{shape}".encode()
 
 
 def canonical(data: Any) -> bytes:

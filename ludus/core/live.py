@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -72,13 +73,13 @@ class Live:
             game=game.id,
             seat=seat,
             view=game.view(state, seat),
-            options=game.options(state, seat) if seat in game.turn(state) else game.interface(seat).options,
+            options=game.options(state, seat) if seat in self.table.turn else game.interface(seat).options,
             past=tuple(self.past[seat]),
-            rng=self._rng(seat),
-            rules=game.rules(seat),
+            rng=partial(self._rng, seat),
+            rules=partial(game.rules, seat),
             complete=game.view_is_complete,
             state=state if sees_state else None,
-            sample=lambda rng: game.sample(state, seat, rng),
+            sample=partial(game.sample, state, seat),
             complaint=complaint,
             attempt=len(self.rejected.get(seat, ())),
         )
@@ -131,7 +132,7 @@ class Live:
         if isinstance(request.options, Choice) and not isinstance(move, Forfeit):
             move = int(cast("int", move))
         step = Step(
-            seat=seat, move=move, digest=request.view.digest(), read=read, raw=decision.raw,
+            seat=seat, move=move, read=read, raw=decision.raw,
             rejected=tuple(self.rejected.pop(seat, ())), penalty=penalty, tokens=decision.tokens,
             value=decision.value, note=decision.note, view=request.view, options=request.options,
         )  # fmt: skip
@@ -177,7 +178,7 @@ class Live:
         if self.game.independent:
             return in_waves(self.game, self.match, self.table, [step for _, _, step in self.steps])
         for (_, _, step), reward in zip(self.steps, self.credit.rewards, strict=True):
-            object.__setattr__(step, "reward", reward)  # it is this match's own until it is recorded
+            step.reward = reward
         return [step for _, _, step in sorted(self.steps, key=lambda entry: entry[:2])], self.credit.early
 
     def episode(self) -> Episode:

@@ -50,6 +50,8 @@ class Table:
         returns: what each seat has earned so far.
         laid: moves laid down by seats that wait for others.
         opening: what was earned before any decision.
+        turn: the seats whose turn it is by the rules.
+        waiting: those of them that still owe a move, in the order of `turn`; nobody once the game has ended.
         end: None while the game goes on.
     """
 
@@ -62,16 +64,11 @@ class Table:
         self.returns: Pay = dict.fromkeys(game.players, 0.0)
         self.end: End | None = None
         self.laid: dict[Seat, Move] = {}
+        self.turn: tuple[Seat, ...] = ()
+        self.waiting: tuple[Seat, ...] = ()
         self._prices: dict[Seat, tuple[float, float]] = {}
         self.opening: Pay = {}
         self._settle(self.opening)
-
-    @property
-    def waiting(self) -> tuple[Seat, ...]:
-        """The seats that owe a move, in the order of `turn`."""
-        if self.end is not None:
-            return ()
-        return tuple(seat for seat in self._turn if seat not in self.laid)
 
     def put(self, seat: Seat, move: Move, price: tuple[float, float] | None = None) -> Pay:
         """Lay down a seat's move; when nobody owes one any more, play them.
@@ -92,6 +89,7 @@ class Table:
         self.laid[seat] = move
         if price is not None and isinstance(move, Forfeit):
             self._prices[seat] = price
+        self.waiting = tuple(one for one in self.waiting if one != seat) if len(self.waiting) > 1 else ()
         if self.waiting and not self.game.independent:
             return {}
         moves, self.laid = self.laid, {}
@@ -99,7 +97,7 @@ class Table:
 
     def stop(self, end: End) -> None:
         """End the game here: cut, or voided by an error."""
-        self.end = end
+        self.end, self.waiting = end, ()
 
     def _play(self, moves: Mapping[Seat, Move]) -> Pay:
         paid: Pay = {}
@@ -108,7 +106,7 @@ class Table:
             price = self._forfeited(losers)
             if price is not None:
                 self._pay(price, paid)
-                self.end = "forfeit"
+                self.stop("forfeit")
                 return paid
         self.state = self.game.play(self.state, moves)
         self._pay(self.game.payoff(self.state), paid)
@@ -129,14 +127,15 @@ class Table:
 
     def _settle(self, paid: Pay) -> None:
         """Let nature move until a seat must or the game is over."""
-        self._turn = self.game.turn(self.state)
-        while self._turn == (CHANCE,):
+        self.turn = self.game.turn(self.state)
+        while self.turn == (CHANCE,):
             outcome = self._outcome()
             self.chance.append(outcome)
             self.state = self.game.play(self.state, {CHANCE: outcome})
             self._pay(self.game.payoff(self.state), paid)
-            self._turn = self.game.turn(self.state)
-        if not self._turn:
+            self.turn = self.game.turn(self.state)
+        self.waiting = self.turn
+        if not self.turn:
             self.end = "cut" if self.game.cut(self.state) else "over"
 
     def _outcome(self) -> int:

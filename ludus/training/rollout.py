@@ -135,7 +135,9 @@ class Table:
 
 def _told(episode: Episode) -> Episode:
     """What of an episode other processes need: all but what was seen, which may be large."""
-    steps = tuple(dataclasses.replace(step, view=None, options=None) for step in episode.steps)
+    steps = tuple(
+        dataclasses.replace(step, mark=step.digest, view=None, options=None) for step in episode.steps
+    )
     return dataclasses.replace(episode, steps=steps)
 
 

@@ -52,7 +52,7 @@ def states(model):
 
 
 def fresh(request, seed):
-    return dataclasses.replace(request, rng=np.random.default_rng(seed))
+    return request.replace(rng=np.random.default_rng(seed))
 
 
 # ------------------------------------------------------------------------------------- teaching

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
 import numpy as np
@@ -60,7 +59,7 @@ def test_optimal_play_never_loses_and_is_that_of_the_search() -> None:
         state, seat = table.state, table.waiting[0]
         name = information(seat, game.view(state, seat), ())
         request = questions(tables)[tables.names.index(name)]
-        (p,) = search.probabilities([dataclasses.replace(request, state=state)])
+        (p,) = search.probabilities([request.replace(state=state)])
         np.testing.assert_allclose(policy[name], p)
         table.put(seat, move)
 

@@ -125,7 +125,7 @@ def test_an_altered_move_is_refused() -> None:
 
 
 def test_an_altered_view_is_refused() -> None:
-    level, why = refusal(with_step(first(), 0, digest="0" * 16))
+    level, why = refusal(with_step(first(), 0, mark="0" * 16))
     assert level == "rules"
     assert "the rules show" in why
 

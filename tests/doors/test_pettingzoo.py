@@ -140,7 +140,7 @@ def test_masks_stand_in_observation_and_info_and_are_never_empty(name):
         if mask is not None:
             assert mask.dtype == np.int8
             assert mask.any()
-            assert mask.astype(bool).tolist() == env.live.open[seat].options.legal.tolist()
+            assert mask.astype(bool).tolist() == env.live.options(seat).legal.tolist()
         if "observation" in seen:
             assert np.array_equal(seen["action_mask"], mask)
             assert seen["observation"].dtype == env.observation_space(seat)["observation"].dtype
@@ -162,7 +162,7 @@ def test_an_illegal_move_is_the_forfeit_of_the_rules():
 
 @pytest.mark.parametrize("action", [1, np.int32(1), np.int64(1), np.array(1), np.array([1]), "[bet]", "BET"])
 def test_actions_come_in_many_types(action):
-    env = aec("kuhn_poker")
+    env = aec("kuhn_poker", text=True)
     env.reset(seed=1)
     env.step(action)
     assert env.observe("player_1")["text"].endswith("Moves so far: bet.")
@@ -274,7 +274,7 @@ def test_misuse_says_what_to_do():
 
 
 def test_rendering_is_the_view_of_the_seat_to_move():
-    env = aec("kuhn_poker", render_mode="ansi")
+    env = aec("kuhn_poker", render_mode="ansi", text=True)
     env.reset(seed=1)
     assert env.render() == env.observe("player_0")["text"]
     assert parallel_text().startswith("player_0: ")
