@@ -87,6 +87,7 @@ GAMES.lazily(
     {
         "battleship": "ludus.envs.board.battleship",
         "breakthrough": "ludus.envs.board.breakthrough",
+        "checkers": "ludus.envs.board.checkers",
         "chess": "ludus.envs.board.chess",
         "code_as_task": "ludus.envs.code.code_as_task",
         "colonel_blotto": "ludus.envs.matrix.colonel_blotto",

@@ -16,6 +16,7 @@ FOLDER = Path(__file__).parent / "golden"
 GAMES = {  # by the name of the file, which may say more than the game's
     "battleship": {"rows": 2, "columns": 3, "ship_sizes": [2], "shots": 3},
     "breakthrough": {"rows": 4, "columns": 3},
+    "checkers": {"columns": 4},
     "code_as_task": {"executors": 1},
     "code_as_task-menu": {"menu": True},
     "colonel_blotto": {"coins": 3},
