@@ -120,6 +120,7 @@ GAMES.lazily(  # say nothing without the name of a foreign game
     {
         "openspiel": "ludus.envs.doors.from_openspiel",
         "pettingzoo": "ludus.envs.doors.from_pettingzoo",
+        "textarena": "ludus.envs.doors.from_textarena",
     },
     listed=False,
 )

@@ -24,7 +24,7 @@ MAY_IMPORT = {
 }
 # What a layer may take from outside, wherever in a file the import stands.
 OUTSIDE = {"core": {"numpy", "numba"}, "envs": {"numpy"}}
-DOORS = {"gymnasium", "pettingzoo", "pyspiel"}
+DOORS = {"gymnasium", "pettingzoo", "pyspiel", "textarena"}
 FILES = [(layer, path) for layer, folder in FOLDERS.items() for path in sorted((ROOT / folder).rglob("*.py"))]
 
 

@@ -17,23 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.errors import ConfigError, IllegalMove, MissingExtra
-from ludus.core.game import Choice, Game, Interface, Move, Options, Seat, Text, View
+from ludus.core.game import Choice, Interface, Move, Options, Seat, Text, View
 from ludus.core.registry import register
+from ludus.envs.doors.replayed import Played, Replayed
 
 Maker: TypeAlias = Callable[..., Any]
-LIVE = 64  # environments kept live at most; games beyond that are stepped again from their seeds
-
-
-@dataclass(frozen=True, slots=True)
-class Played:
-    """A state: the seed that the environment was reset with, and the actions since.
-
-    `paid` is what the last action earned each seat; it follows from the others.
-    """
-
-    seed: int
-    actions: tuple[int | str, ...] = ()
-    paid: tuple[tuple[Seat, float], ...] = ()
 
 
 @dataclass(eq=False)
@@ -47,7 +35,7 @@ class _Tip:
 
 
 @register("pettingzoo")
-class FromPettingZoo(Game[Played]):
+class FromPettingZoo(Replayed):
     """A game of another library, played by the numbers of its moves.
 
     Args:
@@ -78,7 +66,7 @@ class FromPettingZoo(Game[Played]):
         zero_sum: bool = False,
     ) -> None:
         self._make = _maker(env, dict(kwargs or {}))
-        self._tips: list[_Tip] = []  # the least recently used first
+        self._tips = []
         probe = self._make()
         self.seats = tuple(str(agent) for agent in probe.possible_agents)
         self.stake, self.zero_sum = stake, zero_sum
@@ -90,9 +78,6 @@ class FromPettingZoo(Game[Played]):
         probe.reset(seed=0)
         self._faces = {seat: self._face(probe.observe(seat), seat) for seat in self.seats}
         probe.close()
-
-    def start(self, rng: np.random.Generator) -> Played:
-        return Played(int(rng.integers(2**31)))
 
     def turn(self, state: Played) -> tuple[Seat, ...]:
         env = self._at(state).env
@@ -123,15 +108,7 @@ class FromPettingZoo(Game[Played]):
         ((seat, move),) = moves.items()
         if move not in self.options(state, seat):
             raise IllegalMove(f"{self.name}: {seat} cannot play {move!r} here")
-        action = move if isinstance(move, str) else int(move)
-        tip = self._at(state)
-        self._tips.remove(tip)  # should the environment raise, it is not used again
-        paid = self._step(tip, action)
-        self._tips.append(tip)
-        return Played(state.seed, tip.actions, tuple((s, r) for s, r in paid.items() if r))
-
-    def payoff(self, state: Played) -> Mapping[Seat, float]:
-        return dict(state.paid)
+        return self._after(state, move if isinstance(move, str) else int(move))
 
     def cut(self, state: Played) -> bool:
         """Whether the environment stopped some agent by truncation; one that it also terminated has ended."""
@@ -162,21 +139,10 @@ class FromPettingZoo(Game[Played]):
         return str(space.sample())
 
     # ------------------------------------------------------------------------- the live environment
-    def _at(self, state: Played) -> _Tip:
-        """An environment as it stands in `state`: the live one furthest on the way there, or one made for it."""
-        on_the_way = [
-            t for t in self._tips if t.seed == state.seed and state.actions[: len(t.actions)] == t.actions
-        ]
-        if on_the_way:
-            tip = max(on_the_way, key=lambda t: len(t.actions))
-            self._tips.remove(tip)
-        else:
-            tip = _Tip(self._tips.pop(0).env if len(self._tips) >= LIVE else self._make(), state.seed)
-            tip.env.reset(seed=state.seed)
-            _let_leave(tip)
-        for action in state.actions[len(tip.actions) :]:
-            self._step(tip, action)
-        self._tips.append(tip)
+    def _begin(self, seed: int, spare: _Tip | None) -> _Tip:
+        tip = _Tip(spare.env if spare else self._make(), seed)
+        tip.env.reset(seed=seed)
+        _let_leave(tip)
         return tip
 
     def _step(self, tip: _Tip, action: int | str) -> dict[Seat, float]:
@@ -198,9 +164,6 @@ class FromPettingZoo(Game[Played]):
     def _spoken(self, seat: Seat) -> str:
         options = self._options[seat]
         return f"their names: {', '.join(options.names)}" if isinstance(options, Choice) else "free text"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_tips": []}
 
 
 def from_pettingzoo(env: str | Maker, **settings: Any) -> FromPettingZoo:

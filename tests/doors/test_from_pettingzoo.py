@@ -11,7 +11,7 @@ from pettingzoo import AECEnv
 import ludus
 from ludus.core.errors import ConfigError, IllegalMove, MissingExtra
 from ludus.core.ledger import Ledger
-from ludus.envs.doors import from_pettingzoo as module
+from ludus.envs.doors import replayed
 from ludus.envs.doors.from_pettingzoo import FromPettingZoo, Played, from_pettingzoo
 from ludus.envs.doors.gymnasium import Against
 from ludus.envs.doors.pettingzoo import aec
@@ -76,7 +76,7 @@ def states(game, seed, length):
 @pytest.mark.parametrize("env", CLASSIC)
 @pytest.mark.parametrize("live", [1, 64])
 def test_a_state_is_a_value_whatever_was_asked_before(env, live, monkeypatch):
-    monkeypatch.setattr(module, "LIVE", live)
+    monkeypatch.setattr(replayed, "LIVE", live)
     game = game_of(env)
     several = [s for seed in range(3) for s in states(game, seed, 6)]
     first = [(game.turn(s), [game.view(s, seat).digest() for seat in game.seats]) for s in several]
