@@ -13,7 +13,9 @@ from ludus.training.gathering import Collect
 from ludus.training.learner import Learner
 from ludus.training.recipes import PRESETS
 
-OF_TOKENS = sorted({*PRESETS} - {"ppo", "magnet", "magnet_lm", "sft", "expert_iteration"})  # those are for legal moves, or files
+OF_TOKENS = sorted(
+    {*PRESETS} - {"ppo", "magnet", "magnet_lm", "sft", "expert_iteration"}
+)  # those are for legal moves, or files
 
 
 def chosen(preset, **changes):
