@@ -19,9 +19,11 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ludus.agents import tree
@@ -50,6 +52,7 @@ class SearchCollector(ArrayCollector):
         seed: decides chance, noise and moves.
         search: how positions are searched.
         replay: from how many earlier steps decisions are offered again.
+        threads: that search a share of the games each.
 
     Raises:
         ConfigError: the game cannot be searched.
@@ -58,13 +61,23 @@ class SearchCollector(ArrayCollector):
     autoreset: ClassVar[Autoreset] = "disabled"
 
     def __init__(
-        self, game: Any, *, rows: int, length: int, seed: int, search: Search, replay: int = 0
+        self,
+        game: Any,
+        *,
+        rows: int,
+        length: int,
+        seed: int,
+        search: Search,
+        replay: int = 0,
+        threads: int = 1,
     ) -> None:
         super().__init__(game, rows=rows, length=length, seed=seed)
         self.search = search
-        self.trees = tree.Search(
-            game, rows, search.simulations, exploration=search.exploration, alpha=search.alpha, share=search.share
-        )  # fmt: skip
+        settings: Any = {"exploration": search.exploration, "alpha": search.alpha, "share": search.share}
+        share = -(-rows // threads)
+        self.trees = [tree.Search(game, share, search.simulations, **settings) for _ in range(threads)]
+        # Each searches by itself: together in every layer of the network they would wait for each other.
+        self._threads = ThreadPoolExecutor(threads, "ludus-search", torch.set_num_threads, (1,))
         self.replay: deque[Ledger] = deque(maxlen=replay)
 
     def collect(self, cast: Cast, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
@@ -97,13 +110,21 @@ class SearchCollector(ArrayCollector):
             return
         seeds = self.rng.integers(2**63, size=len(mine)).astype(np.uint64)
         evaluate = tree.evaluator(network, BLOCK, half=self.search.precision == "bfloat16")
-        found = self.trees.run(self.batch.records[mine], evaluate, seeds)
-        share = found.visits / found.visits.sum(1, keepdims=True)
+        shares = np.array_split(np.arange(len(mine)), min(len(self.trees), len(mine)))
+        records = self.batch.records[mine]
+        works = [
+            self._threads.submit(trees.run, records[some], evaluate, seeds[some])
+            for trees, some in zip(self.trees, shares, strict=False)
+        ]
+        found = [work.result() for work in works]
+        visits = np.concatenate([one.visits for one in found])
+        share = visits / visits.sum(1, keepdims=True)
         drawn = np.sum(uniform[:, None] >= np.cumsum(share, 1), 1)
         last = share.shape[1] - 1 - np.argmax(share[:, ::-1] > 0, 1)  # where sums fall short of one
         move = np.where(self._count[mine] < self.search.drawn, np.minimum(drawn, last), share.argmax(1))
         assert s.target is not None  # `collect` made room for it
-        s.move[t, mine], s.value[t, mine], s.target[t, mine] = move, found.values, share
+        s.move[t, mine], s.target[t, mine] = move, share
+        s.value[t, mine] = np.concatenate([one.values for one in found])
         s.logprob[t, mine] = np.log(share[np.arange(len(mine)), move])
 
     # ------------------------------------------------------------------------ checkpoints
@@ -130,7 +151,7 @@ class SearchCollector(ArrayCollector):
             self.replay.append(Ledger(**parts, replies=None))
 
 
-def collector(game: Any, collect: Collect, seed: int) -> ArrayCollector:
+def collector(game: Any, collect: Collect, *, seed: int, threads: int) -> ArrayCollector:
     """What a configuration collects decisions of an array game with.
 
     Raises:

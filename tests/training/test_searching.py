@@ -111,6 +111,14 @@ def test_decisions_of_earlier_steps_are_offered_again(played):
     assert len(np.unique(second.episode)) == len(np.unique(third.episode)) == 24
 
 
+def test_threads_find_what_one_finds(played, tmp_path):
+    game, [(ledger, _), *_] = played
+    collector = SearchCollector(game, rows=12, length=9, seed=3, search=Search(12, drawn=2), threads=2)
+    other, _ = collector.collect(cast_of(game, tmp_path), SELF)
+    assert np.array_equal(ledger.ids, other.ids)
+    assert np.array_equal(ledger.policy_target, other.policy_target)
+
+
 def test_longer_games_are_cut_and_closed_with_a_value(tmp_path):
     game = ludus.make("tic_tac_toe")
     collector = SearchCollector(game, rows=3, length=4, seed=0, search=Search(4))
