@@ -36,7 +36,7 @@ from ludus.training.collect import ArrayCollector, Stretch, Tally
 from ludus.training.gathering import Collect, Search
 from ludus.training.lineup import Cast
 
-BLOCK = 32  # positions that a network evaluates at a time, see `ludus.agents.tree.evaluator`
+BLOCK = 64  # positions that a network evaluates at a time, see `ludus.agents.tree.evaluator`
 TIMED = ("observation", "legal", "mover", "move", "logprob", "value", "done", "pay", "opening", "target")
 
 
