@@ -1,8 +1,7 @@
 """A torch network over features: plays, learns, and is saved as safetensors.
 
-The network maps features (N, *F) to logits (N, A) and values (N,). Illegal moves are masked before
-the softmax. Policy and value have trunks of their own: sharing one lets the value loss, which in
-games of chance never vanishes, crowd out the policy.
+The network maps features (N, *F) to logits (N, A) and values (N,); what it is made of is in
+`ludus.agents.bodies`. Illegal moves are masked before the softmax.
 
 Shape letters: N rows, A moves, F features.
 """
@@ -14,13 +13,13 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ludus.agents.bodies import DEFAULTS, Network, Shape
 from ludus.core.agent import Decision, Request, Tokens
 from ludus.core.errors import ConfigError, MissingExtra, UnknownName
 from ludus.core.game import Choice, Forfeit, Game, Move, role_of
@@ -30,99 +29,12 @@ from ludus.core.registry import register_agent
 try:
     import torch
     from safetensors.torch import load_file, save_file
-    from torch import Tensor, nn
-    from torch.nn.utils import skip_init
+    from torch import Tensor
 except ImportError as absent:
     raise MissingExtra("the network agent", "torch") from absent
 
 BLOCK = 64  # requests are answered in blocks of this many rows, padded: see `NetworkAgent._rows`
 WEIGHTS, SETTINGS = "weights.safetensors", "network.json"
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a network is made of.
-
-    Attributes:
-        features: shape of a view's features (F).
-        moves: how many moves there are (A).
-        hidden: widths of the hidden layers.
-        channels: widths of 3 x 3 convolutions before them, for features that are planes; none if empty.
-        planes: where the planes stand in F: "last" (H, W, C) or "first" (C, H, W).
-        activation: "tanh" or "relu".
-        words: if not 0, the network reads prose: F is then (words,), counts of hashed words and pairs.
-    """
-
-    features: tuple[int, ...]
-    moves: int
-    hidden: tuple[int, ...] = (128, 128)
-    channels: tuple[int, ...] = ()
-    planes: str = "last"
-    activation: str = "tanh"
-    words: int = 0
-
-    def __post_init__(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise UnknownName("activation", self.activation, ACTIVATIONS)
-        if self.planes not in ("first", "last"):
-            raise UnknownName("place of planes", self.planes, ("first", "last"))
-        if self.channels and len(self.features) != 3:
-            raise ConfigError(f"convolutions need features of three dimensions, not {self.features}")
-
-
-class Network(nn.Module):
-    """Two trunks, one for the policy and one for the value.
-
-    Weights are orthogonal (Saxe et al. 2014, arXiv:1312.6120) and drawn from `generator`; the
-    policy starts close to uniform.
-    """
-
-    def __init__(self, shape: Shape, generator: torch.Generator) -> None:
-        super().__init__()
-        self.shape = shape
-        self.policy = _trunk(shape, shape.moves, 0.01, generator)
-        self.critic = _trunk(shape, 1, 1.0, generator)
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, *F) to logits (N, A) and values (N,)."""
-        x = features.float()
-        if self.shape.channels:
-            x = x if self.shape.planes == "first" else x.permute(0, 3, 1, 2)
-        else:
-            x = x.flatten(1)
-        return self.policy(x), self.critic(x).squeeze(-1)
-
-
-def _trunk(shape: Shape, out: int, gain: float, generator: torch.Generator) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    width = int(np.prod(shape.features))
-    if shape.channels:
-        height, breadth, planes = (
-            shape.features if shape.planes == "last" else (*shape.features[1:], shape.features[0])
-        )
-        for channels in shape.channels:
-            layers += [_made(skip_init(nn.Conv2d, planes, channels, 3, padding=1), 2**0.5, generator)]
-            layers += [ACTIVATIONS[shape.activation]()]
-            planes = channels
-        layers.append(nn.Flatten())
-        width = height * breadth * planes
-    for hidden in shape.hidden:
-        layers += [
-            _made(skip_init(nn.Linear, width, hidden), 2**0.5, generator),
-            ACTIVATIONS[shape.activation](),
-        ]
-        width = hidden
-    layers.append(_made(skip_init(nn.Linear, width, out), gain, generator))
-    return nn.Sequential(*layers)
-
-
-def _made(layer: Any, gain: float, generator: torch.Generator) -> nn.Module:
-    """A layer that was made without weights (drawing those would move torch's global generator)."""
-    nn.init.orthogonal_(layer.weight, gain, generator=generator)
-    nn.init.zeros_(layer.bias)
-    made: nn.Module = layer
-    return made
 
 
 class Drawn(NamedTuple):
@@ -261,7 +173,7 @@ class NetworkAgent:
         self.network.load_state_dict(dict(state), strict=True)
 
     def frozen(self, name: str) -> NetworkAgent:
-        twin = Network(self.network.shape, torch.Generator())
+        twin = Network.of(self.network.shape, torch.Generator())
         twin.load_state_dict(self.network.state_dict())
         return NetworkAgent(name, twin.requires_grad_(requires_grad=False), self.version)
 
@@ -333,10 +245,14 @@ def fresh(
     seed: int = 0,
     roles: Sequence[str] = (),
     words: int = 0,
-    hidden: Sequence[int] = (128, 128),
+    body: str = "trunks",
+    hidden: Sequence[int] | None = None,
     channels: Sequence[int] = (),
-    planes: str = "last",
-    activation: str = "tanh",
+    planes: str = "first",
+    activation: str = "",
+    width: int = 64,
+    blocks: int = 4,
+    heads: int = 4,
 ) -> NetworkAgent:
     """A new network for the players of a game, its weights drawn from `seed`.
 
@@ -346,10 +262,14 @@ def fresh(
         seed: decides the first weights.
         roles: which roles or seats it will play; all players if none is named.
         words: read prose through so many hashed counts instead of features.
-        hidden: as in `Shape`, and so are the three that follow.
-        channels: none by default.
-        planes: "last" or "first".
-        activation: "tanh" or "relu".
+        body: "trunks", "residual" or "transformer"; see `ludus.agents.bodies.Shape`, also for what follows.
+        hidden: of trunks, 128 twice by default.
+        channels: of trunks, none by default.
+        planes: "first" or "last".
+        activation: "tanh" or "relu"; by default tanh in trunks, else relu.
+        width: of a residual body or a transformer.
+        blocks: likewise.
+        heads: of a transformer.
 
     Raises:
         ConfigError: a player has no features or free replies, or the players' differ in shape.
@@ -367,8 +287,14 @@ def fresh(
         raise ConfigError(f"{game.id}: {seats} have no features; let the network read prose with words = 512")
     if moves is None:
         raise ConfigError(f"{game.id}: {seats} have free replies, and a network can only choose")
-    shape = Shape(features, moves, tuple(hidden), tuple(channels), planes, activation, words)
-    return NetworkAgent(name, Network(shape, torch.Generator().manual_seed(seed)))
+    if body not in DEFAULTS:
+        raise UnknownName("body of a network", body, DEFAULTS)
+    layers, bend = DEFAULTS[body]
+    shape = Shape(
+        features, moves, layers if hidden is None else tuple(hidden), tuple(channels), planes, activation or bend,
+        words, body, width, blocks, heads,
+    )  # fmt: skip
+    return NetworkAgent(name, Network.of(shape, torch.Generator().manual_seed(seed)))
 
 
 @register_agent("network")
@@ -386,6 +312,6 @@ def network(path: str | Path, name: str | None = None) -> NetworkAgent:
     saved, version = about.pop("name"), about.pop("version")
     settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about.items()}
     shape = Shape(**settings)
-    made = NetworkAgent(name or saved, Network(shape, torch.Generator()), version)
+    made = NetworkAgent(name or saved, Network.of(shape, torch.Generator()), version)
     made.load(load_file(folder / WEIGHTS))
     return made

@@ -242,11 +242,11 @@ def uniform(features: NDArray[Any], legal: NDArray[np.bool_]) -> tuple[NDArray[A
     return np.zeros(legal.shape, np.float32), np.zeros(len(legal), np.float32)
 
 
-def evaluator(network: Any, block: int = BLOCK) -> Evaluate:
+def evaluator(network: Any, block: int = BLOCK, *, half: bool = False) -> Evaluate:
     """A torch network, features (n, *F) to logits (n, A) and values (n,), as an evaluation.
 
     Rows are computed in padded blocks of one size, so that no answer depends, in its last bits, on how many rows are
-    asked together; with large batches take large blocks.
+    asked together; with large batches take large blocks. With `half` layers are computed in bfloat16.
     """
     import torch
 
@@ -256,10 +256,10 @@ def evaluator(network: Any, block: int = BLOCK) -> Evaluate:
         n = len(features)
         padded = np.zeros((-(-n // block) * block, *features.shape[1:]), features.dtype)
         padded[:n] = features
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=half):
             rows = torch.from_numpy(padded).to(device).split(block)
             logits, values = zip(*(network(part) for part in rows), strict=True)
-        return torch.cat(logits)[:n].cpu().numpy(), torch.cat(values)[:n].cpu().numpy()
+        return torch.cat(logits)[:n].float().cpu().numpy(), torch.cat(values)[:n].float().cpu().numpy()
 
     return evaluate
 

@@ -85,8 +85,9 @@ def ludus(
 ) -> Callable[[], float]:
     """Our step; it returns the loss."""
     from ludus.training.batch import Batch
+    from ludus.training.choices import Named
     from ludus.training.learner import Learner
-    from ludus.training.settings import LearnerConfig, Named, Objective, Optimiser
+    from ludus.training.settings import LearnerConfig, Objective, Optimiser
 
     policy = LanguageModel(folder, **model)
     goal = Objective(

@@ -16,10 +16,10 @@ from typing import Any
 
 from ludus.core.errors import ConfigError
 from ludus.training.configuration import parse
+from ludus.training.gathering import Collect, Search
 from ludus.training.policies import known_settings
 from ludus.training.recipes import PRESETS
 from ludus.training.settings import (
-    Collect,
     Evaluate,
     GameConfig,
     LearnerConfig,
@@ -32,7 +32,7 @@ from ludus.training.settings import (
 )
 
 TABLES: dict[str, type] = {
-    "": RunConfig, "game": GameConfig, "collect": Collect, "learners": LearnerConfig,
+    "": RunConfig, "game": GameConfig, "collect": Collect, "collect.search": Search, "learners": LearnerConfig,
     "learners.objective": Objective, "learners.optimiser": Optimiser, "learners.selector": Selector,
     "phases": Phase, "evaluate": Evaluate, "wandb": Wandb,
 }  # fmt: skip

@@ -159,6 +159,13 @@ class Batch:
         self._loops.look(self._opened[0], np.full(self.n, seat, np.int64), seen)
         return seen
 
+    @property
+    def records(self) -> NDArray[Any]:
+        """(N,) the positions, of the game's record type; not to be written to."""
+        seen = self._states.view()
+        seen.flags.writeable = False
+        return seen
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything that decides the future of the batch, as plain arrays; `restore` takes it back."""
         kept = {name.removeprefix("_"): getattr(self, name).copy() for name in _STATE}

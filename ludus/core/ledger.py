@@ -62,6 +62,7 @@ class Ledger:
         legal: (N, A) bool or None.
         replies: as in `Rows`.
         columns: names of the reward columns; the first is "game".
+        policy_target: (N, A) float32, how a search would mix the moves; NaN in rows without one; or None.
     """
 
     episode: NDArray[np.int64]
@@ -102,6 +103,7 @@ class Ledger:
     groups: tuple[str, ...]
     sources: tuple[str, ...] = ("fresh",)
     columns: tuple[str, ...] = ("game",)
+    policy_target: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.episode)
@@ -182,6 +184,7 @@ class Ledger:
             prompts=_pick(self.prompts, index),
             legal=None if self.legal is None else self.legal[index],
             replies=None if self.replies is None else tuple(self.replies[i] for i in index),
+            policy_target=None if self.policy_target is None else self.policy_target[index],
         )  # fmt: skip
 
     def rows(self, rows: NDArray[np.int64] | None = None) -> Rows:
@@ -255,10 +258,11 @@ def join(ledgers: Sequence[Ledger]) -> Ledger:
             columns[name] = np.concatenate([getattr(x, name) for x in ledgers])
     return Ledger(
         **columns,
-        prompts=stacked([prompt for x in ledgers for prompt in x.prompts]),
+        prompts=_joined([x.prompts for x in ledgers]),
         legal=stacked_legal([x.legal for x in ledgers]),
         replies=_all_replies(ledgers),
         columns=ledgers[0].columns,
+        policy_target=_all_targets(ledgers),
     )
 
 
@@ -268,6 +272,20 @@ def _all_replies(ledgers: Sequence[Ledger]) -> tuple[Replies | None, ...] | None
     return tuple(
         reply for x in ledgers for reply in (x.replies if x.replies is not None else (None,) * len(x))
     )
+
+
+def _all_targets(ledgers: Sequence[Ledger]) -> NDArray[np.float32] | None:
+    """(N, A), A that of the widest, beyond which nothing is played."""
+    width = max((x.policy_target.shape[1] for x in ledgers if x.policy_target is not None), default=0)
+    if not width:
+        return None
+    parts = []
+    for x in ledgers:
+        if x.policy_target is None:
+            parts.append(np.full((len(x), width), np.nan, np.float32))
+        else:
+            parts.append(np.pad(x.policy_target, ((0, 0), (0, width - x.policy_target.shape[1]))))
+    return np.concatenate(parts)
 
 
 def _merged(codes: list[Any], names: list[tuple[str, ...]]) -> tuple[NDArray[np.int32], tuple[str, ...]]:
@@ -290,6 +308,13 @@ def _pick(prompts: Prompts, index: NDArray[np.int64]) -> Prompts:
     if isinstance(prompts, np.ndarray):
         return prompts[index]
     return stacked([prompts[i] for i in index])  # seats of one shape among seats of others
+
+
+def _joined(prompts: Sequence[Prompts]) -> Prompts:
+    arrays = [some for some in prompts if isinstance(some, np.ndarray)]
+    if len(arrays) == len(prompts) and len({(some.shape[1:], some.dtype) for some in arrays}) == 1:
+        return np.concatenate(arrays)
+    return stacked([prompt for some in prompts for prompt in some])
 
 
 def stacked(prompts: Sequence[NDArray[Any]]) -> Prompts:

@@ -133,6 +133,9 @@ class Batch:
             reference_choices=None if choices is None else tensor(choices[rows][:, :width]),
             rate=None if self.rate is None else tensor(self.rate[rows, None]),
             right=None if self.right is None else tensor(self.right[rows, None]),
+            policy_target=None
+            if ledger.policy_target is None
+            else tensor(ledger.policy_target[rows][:, :width]),
             marks={name: flags(column) for name, column in (marks or {}).items()},
         )
 

@@ -27,8 +27,9 @@ from ludus.core.episode import Episode, read
 from ludus.core.errors import ConfigError
 from ludus.core.game import Game
 from ludus.core.registry import make
+from ludus.training.choices import Named
 from ludus.training.configuration import stored, toml
-from ludus.training.settings import LearnerConfig, Named, RunConfig
+from ludus.training.settings import LearnerConfig, RunConfig
 
 CARD = "README.md"
 RESAMPLES = 1000  # of the seeds, for intervals

@@ -9,15 +9,17 @@ from typing import cast
 
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.registry import Registry
+from ludus.training.choices import Named
 from ludus.training.configuration import differences, dump, stored
 from ludus.training.estimators.credit import ESTIMATORS
 from ludus.training.estimators.shaping import SHAPERS
 from ludus.training.evaluation.evaluate import seated
+from ludus.training.gathering import Collect
 from ludus.training.objectives.divergences import DIVERGENCE_CONTROLLERS, ENTROPY_CONTROLLERS
 from ludus.training.objectives.objective import AGGREGATIONS, CORRECTIONS
 from ludus.training.objectives.terms import MODIFIERS, POLICY_LOSSES, required_of, settings_of
 from ludus.training.select import FILTERS
-from ludus.training.settings import LearnerConfig, Named, RunConfig
+from ludus.training.settings import LearnerConfig, RunConfig
 
 
 def name_of(learner: LearnerConfig) -> str:
@@ -32,7 +34,7 @@ def occupants(config: RunConfig) -> set[str]:
     return anchors.union(seated(config.evaluate), *(lineup.values() for lineup in lineups))
 
 
-def check_learner(learner: LearnerConfig, *, arrays: bool) -> None:
+def check_learner(learner: LearnerConfig, collect: Collect) -> None:
     """Refuse settings that nobody takes, and choices that do not go together.
 
     Raises:
@@ -72,7 +74,13 @@ def check_learner(learner: LearnerConfig, *, arrays: bool) -> None:
             f"learner {name_of(learner)}: remax compares with greedy replies, which are not to be learned from: "
             'selector.keep = { name = "but_sample", sample = 0 }'
         )
-    if arrays and learner.estimator.name != "gae":
+    loss = POLICY_LOSSES.maker(goal.loss.name)
+    if "policy_target" in getattr(loss, "needs", ()) and not collect.search.simulations:
+        raise ConfigError(
+            f"learner {name_of(learner)}: {goal.loss.name} learns what a search would play: "
+            "collect.search.simulations = 64, for example"
+        )
+    if collect.by == "arrays" and learner.estimator.name != "gae":
         raise ConfigError(
             f"learner {name_of(learner)}: {learner.estimator.name} compares whole episodes, and arrays are cut "
             "at the end of each step: collect by = 'play', or estimator = 'gae'"

@@ -18,6 +18,7 @@ from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy
 from ludus.training import preparation
 from ludus.training.batch import Batch, gather, minibatches, paired, row_sets
+from ludus.training.choices import Named
 from ludus.training.distributed import ALONE, World, add_gradients, clip_gradients
 from ludus.training.estimators.credit import ESTIMATORS, Credit
 from ludus.training.estimators.groups import success
@@ -27,7 +28,7 @@ from ludus.training.objectives.corrections import mismatch
 from ludus.training.objectives.objective import check_goal, objective, reads_choices
 from ludus.training.objectives.terms import MODIFIERS, POLICY_LOSSES, called, mark
 from ludus.training.select import select
-from ludus.training.settings import LearnerConfig, Named, Optimiser
+from ludus.training.settings import LearnerConfig, Optimiser
 from ludus.training.sharding import Shards, spread_state, whole_of
 
 
@@ -188,18 +189,21 @@ class Learner:
             entropy=entropy if "entropy" in late else None,
         )
 
-    def learn(self, batch: Batch, *, step: int, last_good: str = "none yet") -> dict[str, float]:
+    def learn(
+        self, batch: Batch, *, step: int, last_good: str = "none yet", spent: float = 0.0
+    ) -> dict[str, float]:
         """Update the policy; return metrics under CleanRL's names.
 
         Args:
             batch: what `prepare` made.
             step: the run's step, from 1; the schedule follows it, also over steps in which others learned.
             last_good: the newest checkpoint, for messages.
+            spent: the share of the run's time that is over, which the schedule follows where it is further on.
 
         Raises:
             TrainingError: a loss or gradient is not finite; the weights stay as they were before it.
         """
-        rate = self._rate(step)
+        rate = self._rate(step, spent)
         sums: dict[str, float] = {}
         apart: dict[str, float] = {}
         count = 0
@@ -302,8 +306,8 @@ class Learner:
             f"last good checkpoint: {last_good}"
         )
 
-    def _rate(self, step: int) -> float:
-        config, done = self.config.optimiser, (step - 1) / self.steps
+    def _rate(self, step: int, spent: float) -> float:
+        config, done = self.config.optimiser, max((step - 1) / self.steps, spent)
         falls = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * min(done, 1.0))) / 2}
         rises = min(step / config.warmup, 1.0) if config.warmup else 1.0
         rate = config.rate * rises * max(falls[config.schedule], 0.0)

@@ -24,6 +24,15 @@ MAGNET: Table = {
 }  # fmt: skip
 """Magnetic mirror descent on top of PPO (Sokota et al. 2022, arXiv:2206.05825), the magnet a moving average."""
 
+EXPERT_ITERATION: Table = {
+    "estimator": {"name": "gae", "discount": 1.0, "trace": 1.0},
+    "objective": {"loss": {"name": "cross_entropy"}, "value": 1.0},
+    "optimiser": {"name": "adamw", "rate": 1e-3, "schedule": "cosine", "decay": 1e-4, "clip": 1.0},
+    "selector": {"max_age": 1000}, "minibatches": 8,
+}  # fmt: skip
+"""AlphaZero (Silver et al. 2018, arXiv:1712.01815), and Anthony et al. 2017, arXiv:1705.08439: the visits of a search and
+what became of the game. Wants collect.search; learns from what collect.replay offers. Adam in place of momentum."""
+
 _LM: Table = {"name": "adamw", "rate": 1e-6, "eps": 1e-8, "clip": 1.0}
 
 GRPO: Table = {
@@ -187,7 +196,7 @@ DPO: Table = {
 """Rafailov et al. 2023, arXiv:2305.18290. Wants groups: collect.samples of at least two."""
 
 PRESETS: dict[str, Table] = {
-    "ppo": PPO, "magnet": MAGNET, "grpo": GRPO, "dr_grpo": DR_GRPO, "dapo": DAPO, "spiral": SPIRAL,
+    "ppo": PPO, "magnet": MAGNET, "expert_iteration": EXPERT_ITERATION, "grpo": GRPO, "dr_grpo": DR_GRPO, "dapo": DAPO, "spiral": SPIRAL,
     "magnet_lm": MAGNET_LM, "ppo_verl": PPO_VERL, "ppo_trl": PPO_TRL, "grpo_classic": GRPO_CLASSIC, "gspo": GSPO,
     "cispo": CISPO, "rloo_trl": RLOO_TRL, "reinforce++": REINFORCE_PP, "rae_selfplay": SPIRAL, "icepop": ICEPOP,
     "prime_dppo": PRIME_DPPO, "sft": SFT, "rft": RFT, "dpo": DPO,

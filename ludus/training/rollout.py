@@ -19,8 +19,8 @@ from ludus.core.match import Illegal, Match
 from ludus.core.play import play
 from ludus.training.collect import Tally
 from ludus.training.distributed import ALONE, World
+from ludus.training.gathering import Collect
 from ludus.training.lineup import Cast, exchanged, turns
-from ludus.training.settings import Collect
 
 
 @dataclass(frozen=True, slots=True)

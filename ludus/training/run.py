@@ -30,7 +30,7 @@ from ludus.core.policy import Policy
 from ludus.core.registry import make
 from ludus.training.cards import write_cards
 from ludus.training.checks import check_learner, claim, name_of, occupants, recipe
-from ludus.training.collect import ArrayCollector, Tally
+from ludus.training.collect import Tally
 from ludus.training.distributed import ALONE, World
 from ludus.training.evaluation.evaluate import Evaluation
 from ludus.training.learner import Learner
@@ -39,6 +39,7 @@ from ludus.training.metrics import Display, Metrics
 from ludus.training.pipeline import Pipeline
 from ludus.training.policies import make_policy, prepare_policy
 from ludus.training.rollout import Table, smaller
+from ludus.training.searching import collector
 from ludus.training.settings import LearnerConfig, Phase, RunConfig
 from ludus.training.sharding import cut
 from ludus.training.store import Parts, Store, arrays_of, tensors_of
@@ -112,11 +113,11 @@ class Run:
         self._check()
         self.library = Library(config, self.policies)
         self.collector = None
-        if config.collect.by == "arrays":
+        if config.collect.by == "arrays" or config.collect.search.simulations:
             if len(self.games) > 1:
                 raise ConfigError("arrays hold one game: learn several with collect.by = 'play'")
-            self.collector = ArrayCollector(
-                self.games[0], rows=config.collect.rows, length=config.collect.length, seed=int(seeds[2])
+            self.collector = collector(
+                self.games[0], config.collect, seed=int(seeds[2]), threads=config.threads
             )
         self.store = Store(self.folder, keep=config.keep_checkpoints, writes=world.first)
         self.done = self.decisions = 0
@@ -155,7 +156,7 @@ class Run:
                 if name not in self.learners:
                     raise UnknownName("learner of a phase", name, self.learners)
         for learner in self.config.learners:
-            check_learner(learner, arrays=self.config.collect.by == "arrays")
+            check_learner(learner, self.config.collect)
         self.evaluation.check()
 
     # -------------------------------------------------------------------------------- the loop
@@ -166,21 +167,32 @@ class Run:
         if not self.done:
             self._begin(metrics)
         with Display(self.config, quiet=quiet or not self.world.first) as display:
-            for step in range(self.done + 1, self.config.steps + 1):
+            for step in () if self._over(self.done) else range(self.done + 1, self.config.steps + 1):
                 line = self._step(step)
                 self.seconds = time.monotonic() - began
                 line |= {"time/seconds": self.seconds, "charts/SPS": self.decisions / max(self.seconds, 1e-9)}
                 measured = any(name.startswith("eval/") for name in line)
-                if step % self.config.log_every == 0 or step == self.config.steps or measured:
+                last = self._over(step)
+                if step % self.config.log_every == 0 or last or measured:
                     metrics.write(step, line)
                 display.show(step, line)
                 every = self.config.checkpoint_every
-                if step == self.config.steps:
+                if last:
                     self._finish()
-                if step == self.config.steps or (every and step % every == 0):
+                if last or (every and step % every == 0):
                     self.checkpoint()
+                if last:
+                    break
         metrics.close()
         return self.folder
+
+    def _over(self, step: int) -> bool:
+        """Whether the run ends with a step, because it was the last or the time is up."""
+        return step == self.config.steps or bool(self.config.minutes and self._spent() >= 1)
+
+    def _spent(self) -> float:
+        """The share of the run's time that is over; 0 where it has no limit."""
+        return self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
 
     def _begin(self, metrics: Metrics) -> None:
         for name, policy in self.policies.items():
@@ -212,7 +224,7 @@ class Run:
             for learner, batch in batches:
                 if batch is not None:
                     self.decisions += len(batch)
-                    log = learner.learn(batch, step=step, last_good=self.store.last_good)
+                    log = learner.learn(batch, step=step, last_good=self.store.last_good, spent=self._spent())
                     prefix = "" if len(self.learners) == 1 else f"{learner.name}/"
                     line |= {f"{prefix}{name}": number for name, number in log.items()}
         line["global_step"] = float(self.decisions)

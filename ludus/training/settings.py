@@ -6,59 +6,25 @@ is its help. `ludus.config.load` reads a file into a `RunConfig`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator
 
-_STRICT: dict[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True, "validate_default": True}
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-Count: TypeAlias = Annotated[int, Field(ge=0)]
-Number: TypeAlias = Annotated[int, Field(ge=1)]
-Rate: TypeAlias = Annotated[float, Field(ge=0)]
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A registered name and the keyword values that go with it."""
-
-    name: str
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-def _split(given: Any) -> Any:
-    """`"gae"` or `{name = "gae", trace = 0.9}` as a `Named`."""
-    if isinstance(given, str):
-        return Named(given)
-    if isinstance(given, Mapping) and "name" in given and "settings" not in given:
-        return Named(str(given["name"]), {key: value for key, value in given.items() if key != "name"})
-    return given
-
-
-def _flat(named: Named | None) -> dict[str, Any] | None:
-    return None if named is None else {"name": named.name, **named.settings}
-
-
-def _listed(given: Any) -> Any:
-    """One choice or a list of them as a list; "none" is no choice."""
-    several = given if isinstance(given, (list, tuple)) else [given]
-    return [one for one in several if _split(one) != Named("none")]
-
-
-Choice: TypeAlias = Annotated[Named, BeforeValidator(_split), PlainSerializer(_flat)]
-Choices: TypeAlias = Annotated[tuple[Choice, ...], BeforeValidator(_listed)]
+from ludus.training.choices import STRICT, Choice, Choices, Count, Named, Number, Rate, Share
+from ludus.training.gathering import Collect
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
     """What a learner makes small."""
 
-    __pydantic_config__: ClassVar[Any] = _STRICT
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     loss: Choice = Named("clip")
     """Policy loss: clip (low, high, dual), plain, two_sided, cispo, cispo_clip, sapo, nft, clip_cov, kl_cov, dppo, ipo;
-    with one ratio a reply: gspo, luspo, gmpo, rloo_sequence, vespo; without any: sft, dpo (beta, form, smoothing, pairs)."""
+    with one ratio a reply: gspo, luspo, gmpo, rloo_sequence, vespo; without any: sft, dpo (beta, form, smoothing, pairs), cross_entropy
+    (to what a search would play)."""
     modifiers: Choices = ()
     """What else weighs the policy loss, one or several: off_policy_sequence_mask (delta), top_entropy (share)."""
     aggregation: Choice = Named("token_mean")
@@ -96,7 +62,7 @@ class Objective:
 class Optimiser:
     """How weights move."""
 
-    __pydantic_config__: ClassVar[Any] = _STRICT
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
     """The rule."""
@@ -120,7 +86,7 @@ class Optimiser:
 class Selector:
     """Which decisions a learner learns from."""
 
-    __pydantic_config__: ClassVar[Any] = _STRICT
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     roles: tuple[str, ...] = ()
     """Roles or seats; all if empty."""
@@ -138,7 +104,7 @@ class Selector:
 class LearnerConfig:
     """A learner: which policy learns what from which decisions."""
 
-    __pydantic_config__: ClassVar[Any] = _STRICT
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     policy: str
     """The policy that learns."""
@@ -179,55 +145,10 @@ class LearnerConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Collect:
-    """How decisions are gathered for each step."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
-
-    by: Literal["arrays", "play"] = "play"
-    """Arrays: networks on array games, games running on from step to step. Play: whole episodes."""
-    rows: Number = 64
-    """Arrays: games side by side."""
-    length: Number = 32
-    """Arrays: decisions of each row in a step."""
-    games: Number = 256
-    """Play: episodes in a step."""
-    decisions: Count = 0
-    """Play: so many decisions at least, for which more deals are played than `games` where those hold fewer."""
-    samples: Number = 1
-    """Play: episodes that share a seed, and so the deal; the group of group estimators."""
-    greedy: bool = False
-    """Play: the first of the episodes that share a seed is played by likeliest replies; wanted by remax."""
-    refill: Count = 0
-    """Play: how often further games may be played in the place of groups in which all episodes came to the same
-    (dynamic sampling); what is still missing then stays missing."""
-    lag: Annotated[int, Field(ge=0, le=1)] = 0
-    """Play: 1 samples each step's games with the weights from before the update of the step before; wants learners
-    whose selector.max_age allows it."""
-    apart: bool = False
-    """Play, with a lag: sample in a thread, on weights of its own, while the learners learn; else before they do."""
-    at_once: Number = 1024
-    """Play: live tables."""
-    max_steps: Number = 1000
-    """Play: decisions after which an episode is cut."""
-    illegal: Literal["forfeit", "retry", "skip", "random"] = "forfeit"
-    """Play: what happens to a reply that cannot be used. A forfeit and a skipped turn are learned from with what they
-    cost, replies that a random move stood in for and those rejected before a retry are not learned from."""
-    retries: Count = 0
-    """Play: how often a seat is asked again, where illegal = "retry"."""
-    penalty: Rate = 0.0
-    """Play: what a skipped turn costs, where illegal = "skip"."""
-    forfeit_payoff: tuple[float, float] | None = None
-    """Play: in games of two, what whoever forfeits earns, and what the other does; absent: the game's own price."""
-    empty_payoff: tuple[float, float] | None = None
-    """Play: the same for a forfeit whose reply had nothing in it; absent: as any other forfeit."""
-
-
-@dataclass(frozen=True, slots=True)
 class Reads:
     """Where the decisions of a phase come from: this run's play, or a file of episodes."""
 
-    __pydantic_config__: ClassVar[Any] = _STRICT
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     file: str = ""
     """Episodes as JSON lines; empty: play. Selectors know the two as "file" and "fresh"."""
@@ -256,7 +177,7 @@ def _read_from(given: Any) -> Any:
 class Phase:
     """A stretch of steps with its own lineup and learners."""
 
-    __pydantic_config__: ClassVar[Any] = _STRICT
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     steps: Number
     """How many steps."""
@@ -273,7 +194,7 @@ class Phase:
 class Evaluate:
     """Measures of policies, taken while training."""
 
-    __pydantic_config__: ClassVar[Any] = _STRICT
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     every: Count = 0
     """Steps between measures; 0: never. The last step is always measured where this is not 0."""
@@ -291,7 +212,7 @@ class Evaluate:
 class Wandb:
     """Weights & Biases."""
 
-    __pydantic_config__: ClassVar[Any] = _STRICT
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     mode: Literal["disabled", "offline", "online"] = "disabled"
     """Where metrics go besides the run's folder."""
@@ -303,7 +224,7 @@ class Wandb:
 class Distributed:
     """Several processes, which a launcher starts: `torchrun`, or `accelerate launch`."""
 
-    __pydantic_config__: ClassVar[Any] = _STRICT
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     shard: bool = False
     """While a language model learns, hold the weights of its blocks, their gradients and the optimiser's state in parts."""
@@ -313,7 +234,7 @@ class Distributed:
 class GameConfig:
     """The game, by name, and what it is made with."""
 
-    __pydantic_config__: ClassVar[Any] = _STRICT
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     name: str
     """Its registered name."""
@@ -328,7 +249,7 @@ class GameConfig:
 class RunConfig:
     """Everything a run is made with."""
 
-    __pydantic_config__: ClassVar[Any] = _STRICT
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     policies: dict[str, Choice]
     """Policies by name: each a registered kind (network, language) and its settings."""
@@ -350,6 +271,9 @@ class RunConfig:
     """Decides every random number of the run."""
     cycles: Number = 1
     """How often the phases are gone through."""
+    minutes: Rate = 0.0
+    """Stop after the step in which so many minutes of the run are over, those before it was resumed included; 0: do all
+    steps. Schedules then follow the time, where that is further on than the steps."""
     threads: Number = 1
     """Threads of torch; sums change in the last bit with their number."""
     collect: Collect = Collect()

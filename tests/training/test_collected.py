@@ -11,6 +11,7 @@ from ludus.core.errors import ConfigError, TrainingError
 from ludus.core.registry import make_agent
 from ludus.training.checks import check_learner
 from ludus.training.configuration import parse
+from ludus.training.gathering import Collect
 from ludus.training.rollout import Table, tallied
 from ludus.training.run import Run, train
 
@@ -166,8 +167,8 @@ def test_remax_learns_from_no_greedy_reply():
         ).learners[0]  # fmt: skip
 
     with pytest.raises(ConfigError, match="remax compares with greedy replies"):
-        check_learner(learner(), arrays=False)
-    check_learner(learner(keep={"name": "but_sample", "sample": 0}), arrays=False)
+        check_learner(learner(), Collect())
+    check_learner(learner(keep={"name": "but_sample", "sample": 0}), Collect())
 
 
 LANGUAGE = BASE.replace('name = "network"\nhidden = [8]', 'name = "language"\npath = "{path}"').replace(

@@ -7,10 +7,11 @@ import torch
 from mutants import broken
 
 from ludus.core.errors import ConfigError, UnknownName
+from ludus.training.choices import Named
 from ludus.training.objectives import corrections, divergences
 from ludus.training.objectives.control import Controls
 from ludus.training.objectives.corrections import CORRECTIONS
-from ludus.training.settings import Named, Objective
+from ludus.training.settings import Objective
 
 MODULES = {"corrections": corrections, "divergences": divergences}
 RATIOS = torch.tensor([[0.5, 4.0, 1.0], [1.0, 3.0, 9.0], [1.0, 1.0, 1.0]]).double()

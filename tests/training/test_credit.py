@@ -9,10 +9,11 @@ from ludus.core.episode import Episode, Step
 from ludus.core.errors import UnknownName
 from ludus.core.ledger import Ledger
 from ludus.core.match import Match
+from ludus.training.choices import Named
 from ludus.training.estimators.credit import ESTIMATORS, earned, estimator, gae, role_baseline
 from ludus.training.estimators.groups import group_mean, leave_one_out
 from ludus.training.select import select
-from ludus.training.settings import Named, Selector
+from ludus.training.settings import Selector
 
 
 def step(seat, reward, policy="main", version=0, value=0.5):

@@ -22,8 +22,8 @@ from ludus.core.tables import tabulate
 from ludus.training.evaluation.evaluate import EVALUATORS, Evaluation, evaluator
 from ludus.training.evaluation.matches import played, resampled
 from ludus.training.evaluation.opponents import labelled, opponent
+from ludus.training.gathering import Collect
 from ludus.training.run import Run, train
-from ludus.training.settings import Collect
 from ludus.training.store import Store
 
 KUHN = make("kuhn_poker")

@@ -11,8 +11,9 @@ from ludus.agents.network import fresh
 from ludus.core.errors import ConfigError, TrainingError
 from ludus.core.ledger import Ledger
 from ludus.training.batch import minibatches, whitened
+from ludus.training.choices import Named
 from ludus.training.learner import Learner
-from ludus.training.settings import LearnerConfig, Named, Objective, Optimiser, Selector
+from ludus.training.settings import LearnerConfig, Objective, Optimiser, Selector
 
 GAME = ludus.make("kuhn_poker")
 PPO = LearnerConfig(

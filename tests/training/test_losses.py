@@ -10,10 +10,11 @@ from mutants import broken
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.policy import Scores
 from ludus.core.registry import Registry
+from ludus.training.choices import Named
 from ludus.training.objectives import aggregations, losses, sequence_losses, terms
 from ludus.training.objectives import objective as o
 from ludus.training.objectives.terms import Field, Terms, mark, settings_of
-from ludus.training.settings import Named, Objective
+from ludus.training.settings import Objective
 
 MODULES = {"losses": losses, "sequence_losses": sequence_losses, "aggregations": aggregations}
 

@@ -102,7 +102,7 @@ def test_a_frozen_copy_keeps_still():
 
 def test_convolutions_read_planes():
     game = ludus.make("connect_four")
-    network = fresh(game, hidden=(16,), channels=(8,), activation="relu", planes="last")
+    network = fresh(game, hidden=(16,), channels=(8,), activation="relu", planes="first")
     episodes = list(play(game, {"player": network}, range(3)))
     assert all(e.end == "over" for e in episodes)
     assert network.score(Ledger.of(episodes).rows()).values.isfinite().all()

@@ -6,9 +6,10 @@ import torch
 
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.policy import Scores
+from ludus.training.choices import Named
 from ludus.training.objectives import objective as o
 from ludus.training.objectives.terms import LARGEST
-from ludus.training.settings import Named, Objective
+from ludus.training.settings import Objective
 
 
 def part(new, mask, advantages, **fields):

@@ -9,10 +9,13 @@ from babbler import Babbler, talk
 from ludus.core.errors import ConfigError
 from ludus.training.checks import check_learner
 from ludus.training.configuration import parse, tables
+from ludus.training.gathering import Collect
 from ludus.training.learner import Learner
 from ludus.training.recipes import PRESETS
 
-OF_TOKENS = sorted({*PRESETS} - {"ppo", "magnet", "magnet_lm", "sft"})  # those are for legal moves, or files
+OF_TOKENS = sorted(
+    {*PRESETS} - {"ppo", "magnet", "magnet_lm", "sft", "expert_iteration"}
+)  # those are for legal moves, or files
 
 
 def chosen(preset, **changes):
@@ -29,7 +32,7 @@ def test_every_preset_learns(name):
     constant = PRESETS[name]["objective"].get("aggregation", {}) == {"name": "constant"}
     run = chosen(name, objective={"aggregation": {"length": 64}} if constant else {})
     (config,) = run.learners
-    check_learner(config, arrays=False)
+    check_learner(config, Collect())
     assert parse(tables(run)) == run
     fast = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, rate=0.05))
     policy = Babbler()
@@ -42,4 +45,4 @@ def test_every_preset_learns(name):
 def test_a_constant_length_is_asked_for_and_not_guessed():
     (config,) = chosen("spiral").learners
     with pytest.raises(ConfigError, match="learner main: the aggregation constant wants length"):
-        check_learner(config, arrays=False)
+        check_learner(config, Collect())

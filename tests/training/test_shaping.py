@@ -6,6 +6,7 @@ from decisions import episode, filled, one_reply_each, said
 
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.ledger import Ledger
+from ludus.training.choices import Named
 from ludus.training.estimators.credit import earned
 from ludus.training.estimators.groups import group_mean
 from ludus.training.estimators.shaping import (
@@ -18,7 +19,6 @@ from ludus.training.estimators.shaping import (
     shaper,
 )
 from ludus.training.estimators.tokens import reinforce_pp
-from ludus.training.settings import Named
 
 
 def test_overlong_vectors():

@@ -15,12 +15,13 @@ from torch.nn.functional import cross_entropy
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.policy import Rows, Scores
 from ludus.training.batch import micro_batches
+from ludus.training.choices import Named
 from ludus.training.estimators.credit import Credit
 from ludus.training.learner import Learner
 from ludus.training.objectives import objective as o
 from ludus.training.objectives.supervised import paired_decisions
 from ludus.training.select import FILTERS
-from ludus.training.settings import LearnerConfig, Named, Objective, Optimiser, Selector
+from ludus.training.settings import LearnerConfig, Objective, Optimiser, Selector
 
 DPO = Objective(Named("dpo", {"beta": 0.5}), aggregation=Named("decision_token_mean"), entropy_over="tokens")
 SFT = Objective(Named("sft"), entropy_over="tokens")

@@ -13,8 +13,9 @@ from ludus.agents.network import fresh
 from ludus.core.errors import ConfigError
 from ludus.core.ledger import Ledger
 from ludus.training.batch import micro_batches, rescored
+from ludus.training.choices import Named
 from ludus.training.learner import Learner
-from ludus.training.settings import LearnerConfig, Named, Objective, Optimiser
+from ludus.training.settings import LearnerConfig, Objective, Optimiser
 
 TOKENS = Objective(Named("plain"), entropy_over="tokens")
 BASE = LearnerConfig(

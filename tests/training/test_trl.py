@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from ludus.core.policy import Rows, Scores
+from ludus.training.choices import Named
 from ludus.training.objectives import objective as o
 from ludus.training.objectives.terms import Field, mark
-from ludus.training.settings import Named, Objective
+from ludus.training.settings import Objective
 
 LENGTH = 16  # the most tokens a completion may have
 

@@ -15,9 +15,10 @@ from ludus.core.ledger import Ledger
 from ludus.core.match import Match
 from ludus.core.policy import Scores
 from ludus.core.registry import Registry
+from ludus.training.choices import Named
 from ludus.training.estimators import credit, groups
 from ludus.training.objectives import objective as objectives
-from ludus.training.settings import Named, Objective
+from ludus.training.settings import Objective
 
 MODULES = {"credit": credit, "groups": groups, "objectives": objectives}
 

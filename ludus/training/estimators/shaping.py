@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from ludus.core.errors import ConfigError
 from ludus.core.ledger import Ledger
 from ludus.core.registry import Registry
+from ludus.training.choices import Named
 from ludus.training.estimators.credit import earned, needing
-from ludus.training.settings import Named
 
 SHAPERS = Registry("shaper", "ludus.shapers")
 

@@ -36,6 +36,7 @@ from ludus.core.exact import Rows, averaged, nash_conv, reached, remembered
 from ludus.core.game import Game
 from ludus.core.registry import Registry
 from ludus.core.tables import tabulate
+from ludus.training.choices import Named
 from ludus.training.evaluation.matches import played
 from ludus.training.evaluation.opponents import (
     Spec,
@@ -48,7 +49,7 @@ from ludus.training.evaluation.opponents import (
 )
 from ludus.training.learner import Learner
 from ludus.training.lineup import Cast
-from ludus.training.settings import Evaluate, Named, RunConfig
+from ludus.training.settings import Evaluate, RunConfig
 
 EVALUATORS = Registry("measure", "ludus.evaluators")
 Figures = dict[str, float]

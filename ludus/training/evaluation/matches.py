@@ -18,7 +18,7 @@ from ludus.core.errors import TrainingError
 from ludus.core.game import Game, role_of
 from ludus.core.match import Match
 from ludus.core.play import play
-from ludus.training.settings import Collect
+from ludus.training.gathering import Collect
 
 RESAMPLES = 1000
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ludus.core.errors import ConfigError
+from ludus.training.choices import Named
 from ludus.training.objectives.divergences import DIVERGENCE_CONTROLLERS, ENTROPY_CONTROLLERS
-from ludus.training.settings import Named, Objective
+from ludus.training.settings import Objective
 
 
 class Controls:

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.registry import Registry
+from ludus.training.choices import Named
 from ludus.training.objectives.terms import LARGEST
-from ludus.training.settings import Named
 
 CORRECTIONS = Registry("mismatch correction", "ludus.corrections")
 

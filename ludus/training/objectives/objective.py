@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ludus.core.errors import ConfigError
 from ludus.core.policy import Scores
+from ludus.training.choices import Named
 from ludus.training.objectives import losses, sequence_losses, supervised
 from ludus.training.objectives.aggregations import AGGREGATIONS, Totals
 from ludus.training.objectives.corrections import CORRECTIONS
@@ -33,7 +34,7 @@ from ludus.training.objectives.divergences import (
     value_loss,
 )
 from ludus.training.objectives.terms import LARGEST, MODIFIERS, POLICY_LOSSES, Terms, evaluated, with_marks
-from ludus.training.settings import Named, Objective
+from ludus.training.settings import Objective
 
 __all__ = [
     "AGGREGATIONS", "CORRECTIONS", "LARGEST", "MODIFIERS", "POLICY_LOSSES", "Part", "Terms", "Totals", "choice_entropy",
@@ -58,6 +59,7 @@ class Part:
         reference_choices: (N, A) the same over the legal choices, or None.
         rate: (N, 1) share of a decision's peers that succeeded, or None.
         right: (N, 1) whether it did itself, or None.
+        policy_target: (N, A) how a search would mix the legal choices, or None.
         marks: (N, T) bool, the tokens marked by the loss or modifier of that name.
     """
 
@@ -73,6 +75,7 @@ class Part:
     reference_choices: Tensor | None = None
     rate: Tensor | None = None
     right: Tensor | None = None
+    policy_target: Tensor | None = None
     marks: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -88,7 +91,7 @@ def objective(goal: Objective, scores: Scores, part: Part, totals: Totals) -> tu
     anchor = None if part.reference is None else part.reference.masked_fill(~mask, 0.0)
     terms = Terms.of(
         scores.logprobs, part.old, part.rollout, part.advantages, mask, scores.entropy,
-        rate=part.rate, right=part.right, reference=anchor,
+        rate=part.rate, right=part.right, reference=anchor, choices=scores.choices, policy_target=part.policy_target,
     )  # fmt: skip
     loss = _policy_loss(goal, terms, part)
     total = policy = (share * loss).masked_fill(~mask, 0.0).sum()

@@ -5,6 +5,7 @@ other: decisions of this run or of a file, a filter, a loss.
 
     supervised    loss sft, selector.sources = ["file"]
     rejection     loss sft, selector.keep = "won" or "best"
+    search        loss cross_entropy, collect.search
     preferences   loss dpo, reference = "init", collect.samples > 1
 
 Shape letters: N decisions, T tokens of the longest, P pairs.
@@ -33,6 +34,30 @@ def sft(terms: Terms) -> Tensor:
     `decision_token_sum` minus the mean log-likelihood of a reply.
     """
     return -terms.new
+
+
+@policy_loss("cross_entropy", needs=("policy_target",), compares=False)
+def cross_entropy(terms: Terms) -> Tensor:
+    """The cross-entropy of the policy to what a search would play; what was played is not read.
+
+        L = -sum_a target(a) log pi(a)
+
+    Raises:
+        ConfigError: a decision that counts has no target, or the legal choices are not known.
+
+    Source: Silver et al. 2018 (AlphaZero), arXiv:1712.01815, equation 1; Anthony et al. 2017 (expert iteration),
+    arXiv:1705.08439, section 3.3.
+    """
+    if terms.policy_target is None or terms.choices is None:
+        raise ConfigError(
+            "cross_entropy learns what a search would play, of networks: collect.search.simulations = 64, for example"
+        )
+    target = terms.policy_target.masked_fill(~terms.mask.any(1, keepdim=True), 0.0)
+    if bool(target.isnan().any()):
+        raise ConfigError(
+            "cross_entropy: some decisions were made without a search; let a selector leave them out"
+        )
+    return expanded(terms, -(target * terms.choices.masked_fill(target == 0, 0.0)).sum(1, keepdim=True))
 
 
 # ------------------------------------------------------------------------------------- pairs

@@ -53,6 +53,8 @@ class Terms:
         right: (N, 1) 1 where this one succeeded, else 0; likewise.
         reference: (N, T) log-probabilities under the learner's reference; likewise.
         marked: (N, T) bool, tokens that were marked beforehand; likewise.
+        choices: (N, A) current log-probabilities of the legal choices, attached; None where not known.
+        policy_target: (N, A) how a search would mix them; None where none was made.
     """
 
     new: Tensor
@@ -66,6 +68,8 @@ class Terms:
     right: Tensor | None = None
     reference: Tensor | None = None
     marked: Tensor | None = None
+    choices: Tensor | None = None
+    policy_target: Tensor | None = None
 
     @staticmethod
     def of(
@@ -142,7 +146,7 @@ def policy_loss(
         bounds: the ratio that the loss holds between 1 - low and 1 + high, for `clipfrac`.
         marks: marker(field, rng, **settings) -> (K,) bool.
         needs: what a learner fills in: "rate", "reference", for markers "entropy"; or "rollout", where the
-            engine has to have reported its log-probabilities.
+            engine has to have reported its log-probabilities; or "policy_target", where a search has to have played.
         aggregations: the only ones it goes with; any if empty.
         corrects: it weighs by the engine's own log-probabilities, and takes no further correction.
         compares: it reads old log-probabilities or the ratio to them.

@@ -1,0 +1,175 @@
+"""Expert iteration: games in which a search, guided by the policy's own network, finds every move.
+
+    ledger column     what stands there
+    policy_target     the share of the search's visits that each move of the root had
+    values            the mean of the search's evaluations at the root
+    rollout           the logarithm of the played move's share of visits
+    rewards           what the game paid; games are played from beginning to end, so nothing is estimated
+
+The search's root has Dirichlet noise; a game's first moves are drawn in proportion to visits, the later
+ones are the most visited. What is learned from this is a loss like any other: `cross_entropy`.
+
+Shape letters: T decisions of each row, N rows, A moves.
+
+Source: Silver et al. 2018 (AlphaZero), arXiv:1712.01815; Anthony et al. 2017, arXiv:1705.08439.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ludus.agents import tree
+from ludus.core.agent import Agent
+from ludus.core.batch import Autoreset
+from ludus.core.errors import ConfigError
+from ludus.core.game import Seat
+from ludus.core.ledger import NAMED, Ledger, join
+from ludus.training.collect import ArrayCollector, Stretch, Tally
+from ludus.training.gathering import Collect, Search
+from ludus.training.lineup import Cast
+
+BLOCK = 64  # positions that a network evaluates at a time, see `ludus.agents.tree.evaluator`
+TIMED = ("observation", "legal", "mover", "move", "logprob", "value", "done", "pay", "opening", "target")
+
+
+class SearchCollector(ArrayCollector):
+    """Plays N games to their end in every step, a search before each move of an agent with a network.
+
+    Agents without one move as they would without a search.
+
+    Args:
+        game: the rules, of perfect information for two, zero sum.
+        rows: games of a step, side by side (N).
+        length: decisions after which a game is cut.
+        seed: decides chance, noise and moves.
+        search: how positions are searched.
+        replay: from how many earlier steps decisions are offered again.
+        threads: that search a share of the games each.
+
+    Raises:
+        ConfigError: the game cannot be searched.
+    """
+
+    autoreset: ClassVar[Autoreset] = "disabled"
+
+    def __init__(
+        self,
+        game: Any,
+        *,
+        rows: int,
+        length: int,
+        seed: int,
+        search: Search,
+        replay: int = 0,
+        threads: int = 1,
+    ) -> None:
+        super().__init__(game, rows=rows, length=length, seed=seed)
+        self.search = search
+        settings: Any = {"exploration": search.exploration, "alpha": search.alpha, "share": search.share}
+        share = -(-rows // threads)
+        self.trees = [tree.Search(game, share, search.simulations, **settings) for _ in range(threads)]
+        # Each searches by itself: together in every layer of the network they would wait for each other.
+        self._threads = ThreadPoolExecutor(threads, "ludus-search", torch.set_num_threads, (1,))
+        self.replay: deque[Ledger] = deque(maxlen=replay)
+
+    def collect(self, cast: Cast, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
+        """Whole games, N of them, beside those of earlier steps that are offered again."""
+        self.batch.reset()
+        self._earned[:], self._count[:] = self.batch.opening, 0
+        agents, table = self._seated(cast, lineup)
+        tally = Tally(first=self.game.seats[0])
+        s = Stretch.blank(self.length, self.batch, np.ones(self.batch.n, np.bool_), self._earned.copy())
+        s.target = np.full(s.legal.shape, np.nan, np.float32)
+        played = 0
+        while played < self.length and not self.batch.done.all():
+            self._step(s, played, agents, table, tally)
+            played += 1
+        s = dataclasses.replace(s, **{name: getattr(s, name)[:played] for name in TIMED})
+        s.mover[s.mover < 0] = 0  # of rows that are over: they are left out of the ledger
+        ledger = self._ledger(s, agents, table, self._bootstrap(agents, table))
+        assert ledger.legal is not None  # of arrays it never is
+        fresh = ledger.take(np.asarray(ledger.legal.any(1)))
+        every = join([*self.replay, fresh])
+        self.replay.append(fresh)
+        return every, tally
+
+    def _decide(
+        self, s: Stretch, t: int, mine: NDArray[np.int64], agent: Agent, uniform: NDArray[np.float64]
+    ) -> None:
+        network = getattr(agent, "network", None)
+        if network is None:
+            super()._decide(s, t, mine, agent, uniform)
+            return
+        seeds = self.rng.integers(2**63, size=len(mine)).astype(np.uint64)
+        evaluate = tree.evaluator(network, BLOCK, half=self.search.precision == "bfloat16")
+        shares = np.array_split(np.arange(len(mine)), min(len(self.trees), len(mine)))
+        records = self.batch.records[mine]
+        works = [
+            self._threads.submit(trees.run, records[some], evaluate, seeds[some])
+            for trees, some in zip(self.trees, shares, strict=False)
+        ]
+        found = [work.result() for work in works]
+        visits = np.concatenate([one.visits for one in found])
+        share = visits / visits.sum(1, keepdims=True)
+        drawn = np.sum(uniform[:, None] >= np.cumsum(share, 1), 1)
+        last = share.shape[1] - 1 - np.argmax(share[:, ::-1] > 0, 1)  # where sums fall short of one
+        move = np.where(self._count[mine] < self.search.drawn, np.minimum(drawn, last), share.argmax(1))
+        assert s.target is not None  # `collect` made room for it
+        s.move[t, mine], s.target[t, mine] = move, share
+        s.value[t, mine] = np.concatenate([one.values for one in found])
+        s.logprob[t, mine] = np.log(share[np.arange(len(mine)), move])
+
+    # ------------------------------------------------------------------------ checkpoints
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Arrays by name, and what JSON can hold."""
+        arrays, about = super().state()
+        names = []
+        for number, ledger in enumerate(self.replay):
+            parts = {f.name: getattr(ledger, f.name) for f in dataclasses.fields(ledger)}
+            arrays |= {
+                f"replay.{number}.{key}": part for key, part in parts.items() if isinstance(part, np.ndarray)
+            }
+            names.append({key: parts[key] for key in (*NAMED.values(), "columns")})
+        return arrays, {**about, "replay": names}
+
+    def load(self, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+        """Continue from what `state` returned."""
+        super().load({k: v for k, v in arrays.items() if not k.startswith("replay.")}, about)
+        self.replay.clear()
+        for number, names in enumerate(about["replay"]):
+            start = f"replay.{number}."
+            parts: dict[str, Any] = {k[len(start) :]: v for k, v in arrays.items() if k.startswith(start)}
+            parts |= {key: tuple(value) for key, value in names.items()}
+            self.replay.append(Ledger(**parts, replies=None))
+
+
+def collector(game: Any, collect: Collect, *, seed: int, threads: int) -> ArrayCollector:
+    """What a configuration collects decisions of an array game with.
+
+    Raises:
+        ConfigError: it is no array game, cannot be searched, or settings do not go together.
+    """
+    if not collect.search.simulations:
+        if collect.replay:
+            raise ConfigError(
+                "collect.replay is for whole games: collect.search.simulations = 64, for example"
+            )
+        return ArrayCollector(game, rows=collect.rows, length=collect.length, seed=seed)
+    if collect.by != "arrays":
+        raise ConfigError("collect.search searches the positions of arrays: collect.by = 'arrays'")
+    return SearchCollector(
+        game,
+        rows=collect.rows,
+        length=collect.length,
+        seed=seed,
+        search=collect.search,
+        replay=collect.replay,
+    )

@@ -1,0 +1,209 @@
+"""Expert iteration: what a search plays is what is learned, and it makes a policy better."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import ludus
+from ludus.agents.network import fresh
+from ludus.config import load
+from ludus.core.errors import ConfigError
+from ludus.training.gathering import Search
+from ludus.training.lineup import Cast
+from ludus.training.objectives.supervised import cross_entropy
+from ludus.training.objectives.terms import Terms
+from ludus.training.run import Run, train
+from ludus.training.searching import SearchCollector
+
+SELF = {"player": "main"}
+
+LEARNS = """
+root = "{root}"
+tensorboard = false
+game.name = "tic_tac_toe"
+lineup.player = "main"
+policies.main = {{ name = "network", body = "residual", width = 16, blocks = 1 }}
+evaluate = {{ every = {steps}, measures = ["loss_rate", {{ name = "return_exact", opponents = ["uniform"] }}] }}
+phases = [{{ steps = {steps} }}]
+
+[collect]
+by = "arrays"
+rows = 48
+length = 9
+replay = 4
+search = {{ simulations = 24, alpha = 1.0, drawn = 4 }}
+
+[[learners]]
+policy = "main"
+preset = "expert_iteration"
+optimiser.rate = 3e-3
+selector.most = 1024
+minibatches = 4
+"""
+
+
+def config_of(root, steps, *overrides):
+    path = root / "learns.toml"
+    path.write_text(LEARNS.format(root=root, steps=steps))
+    return load(path, overrides)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def cast_of(game, tmp_path):
+    main = fresh(game, name="main", body="residual", width=8, blocks=1)
+    return Cast({"main": main}, tmp_path, np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    game = ludus.make("tic_tac_toe")
+    collector = SearchCollector(game, rows=12, length=9, seed=3, search=Search(12, drawn=2), replay=1)
+    cast = cast_of(game, tmp_path_factory.mktemp("cast"))
+    return game, [collector.collect(cast, SELF) for _ in range(3)]
+
+
+def test_whole_games_are_played_and_the_scalar_rules_pay_the_same(played):
+    game, [(ledger, tally), *_] = played
+    assert tally.episodes == len(np.unique(ledger.episode)) == 12
+    assert tally.decisions == len(ledger)
+    assert not ledger.cut.any()
+    for number in np.unique(ledger.episode):
+        rows = np.flatnonzero(ledger.episode == number)
+        rows = rows[np.argsort(ledger.order[rows])]
+        state, returns = game.start(np.random.default_rng(0)), dict.fromkeys(game.seats, 0.0)
+        for row in rows:
+            seat = ledger.seats[ledger.seat[row]]
+            assert game.turn(state) == (seat,)
+            assert np.array_equal(game.view(state, seat).features, ledger.prompts[row])
+            assert np.array_equal(game.options(state, seat).legal, ledger.legal[row])
+            state = game.play(state, {seat: int(ledger.ids[row])})
+            for who, amount in game.payoff(state).items():
+                returns[who] += amount
+        assert game.turn(state) == ()
+        for k, seat in enumerate(game.seats):
+            assert ledger.reward[rows[ledger.seat[rows] == k]].sum() == pytest.approx(returns[seat])
+
+
+def test_targets_are_shares_of_visits_and_moves_follow_them(played):
+    _, [(ledger, _), *_] = played
+    share = ledger.policy_target
+    assert share.sum(1) == pytest.approx(1)
+    assert np.all(share[~ledger.legal] == 0)
+    assert np.allclose(share * 12, np.rint(share * 12), atol=1e-5)  # of twelve visits
+    chosen = share[np.arange(len(ledger)), ledger.ids]
+    assert np.all(chosen > 0)
+    assert ledger.rollout == pytest.approx(np.log(chosen), abs=1e-6)
+    late = ledger.order >= 2
+    assert np.all(chosen[late] == share[late].max(1))
+    assert np.any(chosen[~late] < share[~late].max(1))
+
+
+def test_decisions_of_earlier_steps_are_offered_again(played):
+    _, [(first, _), (second, _), (third, _)] = played
+    assert np.array_equal(second.policy_target[: len(first)], first.policy_target)
+    new = second.policy_target[len(first) :]
+    assert np.array_equal(third.policy_target[: len(new)], new)
+    assert len(np.unique(second.episode)) == len(np.unique(third.episode)) == 24
+
+
+def test_threads_find_what_one_finds(played, tmp_path):
+    game, [(ledger, _), *_] = played
+    collector = SearchCollector(game, rows=12, length=9, seed=3, search=Search(12, drawn=2), threads=2)
+    other, _ = collector.collect(cast_of(game, tmp_path), SELF)
+    assert np.array_equal(ledger.ids, other.ids)
+    assert np.array_equal(ledger.policy_target, other.policy_target)
+
+
+def test_longer_games_are_cut_and_closed_with_a_value(tmp_path):
+    game = ludus.make("tic_tac_toe")
+    collector = SearchCollector(game, rows=3, length=4, seed=0, search=Search(4))
+    ledger, tally = collector.collect(cast_of(game, tmp_path), SELF)
+    assert (len(ledger), tally.episodes) == (12, 0)
+    assert ledger.cut.sum() == 6
+    assert np.isfinite(ledger.next_values).all()
+    assert not ledger.ended.any()
+
+
+def test_opponents_without_a_network_search_nothing_and_teach_nothing(tmp_path):
+    game = ludus.make("tic_tac_toe")
+    collector = SearchCollector(game, rows=4, length=9, seed=0, search=Search(4))
+    ledger, _ = collector.collect(cast_of(game, tmp_path), {"player_0": "main", "player_1": "uniform"})
+    of_main = np.array(ledger.policies)[ledger.policy] == "main"
+    assert np.isfinite(ledger.policy_target[of_main]).all()
+    assert np.isnan(ledger.policy_target[~of_main]).all()
+
+
+def test_cross_entropy_is_minus_the_targets_logarithms_by_hand():
+    choices = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.9, 0.1, 0.0]])).requires_grad_()
+    target = torch.tensor([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]])
+    column, mask = torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.bool)
+    terms = Terms.of(column, column, column, column, mask, column, choices=choices, policy_target=target)
+    loss = cross_entropy(terms)
+    assert loss[:, 0].tolist() == pytest.approx([1.5 * np.log(2), np.log(10)])
+    loss.sum().backward()
+    assert choices.grad.isfinite().all()
+    for missing in ({"choices": choices}, {"choices": choices, "policy_target": target * torch.nan}):
+        with pytest.raises(ConfigError, match="search"):
+            cross_entropy(Terms.of(column, column, column, column, mask, column, **missing))
+
+
+def test_what_does_not_go_together_is_said(tmp_path):
+    for override, words in (
+        ("collect.search.simulations=0", "collect.replay|collect.search"),
+        ('collect.by="play"', "arrays"),
+        ('game.name="kuhn_poker"', "perfect information|three dimensions"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            Run(config_of(tmp_path, 1, override, f'name="{len(override)}"'))
+
+
+def test_killed_and_resumed_it_is_the_same_run(tmp_path, monkeypatch):
+    small = ("collect.rows=8", "collect.search.simulations=4", "checkpoint_every=2")
+    whole = train(config_of(tmp_path, 5, *small, 'name="whole"'), quiet=True)
+    collect = Run._collect
+
+    def dying(self, step, phase):
+        if step == 4:
+            raise KeyboardInterrupt
+        return collect(self, step, phase)
+
+    again = config_of(tmp_path, 5, *small, 'name="again"')
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_collect", dying)
+        with pytest.raises(KeyboardInterrupt):
+            train(again, quiet=True)
+    resumed = train(again, resume=True, quiet=True)
+    prints = [
+        ludus.make_agent("network", path=f / "policies" / "main").fingerprint() for f in (whole, resumed)
+    ]
+    assert prints[0] == prints[1]
+
+
+def test_a_run_ends_when_its_time_is_up(tmp_path):
+    config = config_of(tmp_path, 500, "minutes=0.01", "evaluate.every=0", "collect.rows=4")
+    folder = train(config, quiet=True)
+    told = lines(folder)
+    assert told[-1]["step"] < 500
+    assert told[-1]["time/seconds"] >= 0.6 > (told[-2]["time/seconds"] if len(told) > 1 else 0.0)
+    rates = [line["charts/learning_rate"] for line in told]
+    assert rates == sorted(rates, reverse=True)
+    assert train(config, quiet=True, resume=True) == folder
+    assert lines(folder) == told
+
+
+@pytest.mark.slow
+def test_expert_iteration_learns_tic_tac_toe(tmp_path):
+    """The policy alone, without a search: at first uniform. Figures are exact, of both seats in the mean."""
+    folder = train(config_of(tmp_path, 40), quiet=True)
+    points = {line["step"]: line for line in lines(folder) if "eval/loss_rate/main" in line}
+    for step, line in points.items():
+        print(step, {name: number for name, number in line.items() if name.startswith("eval/")})
+    assert points[0]["eval/return_exact/uniform/main"] == pytest.approx(0, abs=0.02)
+    assert points[40]["eval/return_exact/uniform/main"] > 0.3
+    assert points[40]["eval/loss_exact/uniform/main"] < 0.7 * points[0]["eval/loss_exact/uniform/main"]
+    assert points[40]["eval/loss_rate/main"] < points[0]["eval/loss_rate/main"]
