@@ -16,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from ludus.core.ledger import Ledger
-from ludus.core.policy import Policy, Scores
+from ludus.core.policy import Scores
 from ludus.training.distributed import ALONE, World
 from ludus.training.estimators.credit import Credit
 from ludus.training.objectives.aggregations import Totals
 from ludus.training.objectives.objective import Part
 from ludus.training.objectives.terms import Field
+from ludus.training.references import Reference
 
 CHUNK = 4096  # decisions scored at once where nothing is learned
 
@@ -133,6 +134,7 @@ class Batch:
             reference_choices=None if choices is None else tensor(choices[rows][:, :width]),
             rate=None if self.rate is None else tensor(self.rate[rows, None]),
             right=None if self.right is None else tensor(self.right[rows, None]),
+            ids=torch.from_numpy(ledger.padded(ledger.ids, rows)).to(device),
             marks={name: flags(column) for name, column in (marks or {}).items()},
         )
 
@@ -231,7 +233,7 @@ class Rescored(NamedTuple):
 
 
 def rescored(
-    policy: Policy, ledger: Ledger, *, most: int = CHUNK, tokens: int = 0, world: World = ALONE
+    policy: Reference, ledger: Ledger, *, most: int = CHUNK, tokens: int = 0, world: World = ALONE
 ) -> Rescored:
     """Score all decisions without gradients, in micro-batches; several processes score a share each."""
     columns: Columns = {}

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.agent import Agent, Uniform
 from ludus.core.array_game import ArrayGame
-from ludus.core.batch import Batch
+from ludus.core.batch import Autoreset, Batch
 from ludus.core.errors import ConfigError
 from ludus.core.game import Seat, role_of
 from ludus.core.ledger import Ledger
@@ -100,9 +100,10 @@ class Tally:
 
 
 @dataclass(slots=True, eq=False)
-class _Stretch:
+class Stretch:
     """What was seen and done: all (T, N), observation (T, N, *F), legal (T, N, A), pay (T, N, K).
 
+    `mover` is negative where a row's game is over and no other has begun.
     `began` (N,) marks rows whose game begins with the stretch, `before` (N, K) what it paid so far.
     """
 
@@ -119,10 +120,10 @@ class _Stretch:
     before: NDArray[np.float64]
 
     @staticmethod
-    def blank(length: int, batch: Batch, began: NDArray[np.bool_], before: NDArray[np.float64]) -> _Stretch:
+    def blank(length: int, batch: Batch, began: NDArray[np.bool_], before: NDArray[np.float64]) -> Stretch:
         n, k = batch.reward.shape
         shape = length, n
-        return _Stretch(
+        return Stretch(
             observation=np.zeros((*shape, *batch.game.shape), batch.observation.dtype),
             legal=np.zeros((*shape, batch.legal.shape[1]), np.bool_),
             mover=np.zeros(shape, np.int64),
@@ -147,12 +148,14 @@ class ArrayCollector:
         seed: decides chance and moves.
     """
 
+    autoreset: ClassVar[Autoreset] = "same_step"
+
     def __init__(self, game: Any, *, rows: int, length: int, seed: int) -> None:
         if not isinstance(game, ArrayGame):
             raise ConfigError(f"{game!r} is no array game: collect by = 'play'")
         self.game, self.length = game, length
         seeds = np.random.SeedSequence(seed).generate_state(2)
-        self.batch = Batch(game, rows, int(seeds[0]))
+        self.batch = Batch(game, rows, int(seeds[0]), autoreset=self.autoreset)
         self.rng = np.random.default_rng(seeds[1])
         self._earned = self.batch.opening.astype(np.float64)  # (N, K) so far in each row's game
         self._count = np.zeros(rows, np.int64)  # decisions so far in each row's game
@@ -161,7 +164,7 @@ class ArrayCollector:
         """T decisions of every row, and the games that ended meanwhile."""
         agents, table = self._seated(cast, lineup)
         tally = Tally(first=self.game.seats[0])
-        s = _Stretch.blank(self.length, self.batch, self._count == 0, self._earned.copy())
+        s = Stretch.blank(self.length, self.batch, self._count == 0, self._earned.copy())
         for t in range(self.length):
             self._step(s, t, agents, table, tally)
         return self._ledger(s, agents, table, self._bootstrap(agents, table)), tally
@@ -173,20 +176,34 @@ class ArrayCollector:
         count = turns(self.game, lineup)
         for turn in range(count):
             seats = exchanged(self.game, lineup, turn)
-            table[turn::count] = [names.setdefault(seats[seat], len(names)) for seat in self.game.seats]
+            for k, seat in enumerate(self.game.seats):
+                shares = cast.shares(seats[seat])
+                members = np.array([names.setdefault(name, len(names)) for name in shares])
+                table[turn::count, k] = self._drawn(members, shares, len(table[turn::count]))
         agents = [cast.find(name) for name in names]
         for agent in agents:
             if not isinstance(agent, (Drawer, Uniform)):
                 raise ConfigError(f"{agent.name} cannot move in many positions at once: collect by = 'play'")
         return agents, table
 
+    def _drawn(self, members: NDArray[np.int64], shares: Mapping[str, float], rows: int) -> NDArray[np.int64]:
+        """Who of a mixture sits in each of some rows."""
+        if len(members) == 1:
+            return np.full(rows, members[0])
+        if self.autoreset == "same_step":
+            raise ConfigError(
+                f"the mixture of {', '.join(shares)} is drawn for whole games: collect.whole = true, or "
+                "collect.by = 'play'"
+            )
+        return self.rng.choice(members, rows, p=np.array([*shares.values()]) / sum(shares.values()))
+
     # ---------------------------------------------------------------------------- playing
     def _step(
-        self, s: _Stretch, t: int, agents: Sequence[Agent], table: NDArray[np.int64], tally: Tally
+        self, s: Stretch, t: int, agents: Sequence[Agent], table: NDArray[np.int64], tally: Tally
     ) -> None:
         batch, rows = self.batch, np.arange(self.batch.n)
         s.observation[t], s.legal[t], s.mover[t] = batch.observation, batch.legal, batch.mover
-        who = table[rows, s.mover[t]]
+        who = np.where(s.mover[t] < 0, -1, table[rows, s.mover[t]])
         uniform = self.rng.random(batch.n)
         for index, agent in enumerate(agents):
             mine = np.flatnonzero(who == index)
@@ -199,11 +216,12 @@ class ArrayCollector:
         self._book(s, t, agents, table, tally)
 
     def _book(
-        self, s: _Stretch, t: int, agents: Sequence[Agent], table: NDArray[np.int64], tally: Tally
+        self, s: Stretch, t: int, agents: Sequence[Agent], table: NDArray[np.int64], tally: Tally
     ) -> None:
         self._earned += s.pay[t]
-        self._count += 1
-        over = np.flatnonzero(s.done[t])
+        live = s.mover[t] >= 0
+        self._count += live
+        over = np.flatnonzero(s.done[t] & live)
         tally.episodes += len(over)
         tally.decisions += int(self._count[over].sum())
         for k, seat in enumerate(self.game.seats):
@@ -228,7 +246,7 @@ class ArrayCollector:
 
     # ------------------------------------------------------------------------ the ledger
     def _ledger(
-        self, s: _Stretch, agents: Sequence[Agent], table: NDArray[np.int64], worth: NDArray[np.float64]
+        self, s: Stretch, agents: Sequence[Agent], table: NDArray[np.int64], worth: NDArray[np.float64]
     ) -> Ledger:
         length, n = s.mover.shape
         credited = _credited(s, worth)
@@ -310,7 +328,7 @@ class _Credited:
     status: NDArray[np.int64]
 
 
-def _credited(s: _Stretch, worth: NDArray[np.float64]) -> _Credited:
+def _credited(s: Stretch, worth: NDArray[np.float64]) -> _Credited:
     """Walk back in time and give each decision (T, N) what its seat earned until its next one.
 
     For every row and seat three things are carried: what it has earned since, the value of what

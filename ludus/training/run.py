@@ -30,7 +30,7 @@ from ludus.core.policy import Policy
 from ludus.core.registry import make
 from ludus.training.cards import write_cards
 from ludus.training.checks import check_learner, claim, name_of, occupants, recipe
-from ludus.training.collect import ArrayCollector, Tally
+from ludus.training.collect import Tally
 from ludus.training.distributed import ALONE, World
 from ludus.training.evaluation.evaluate import Evaluation
 from ludus.training.learner import Learner
@@ -43,6 +43,7 @@ from ludus.training.settings import LearnerConfig, Phase, RunConfig
 from ludus.training.sharding import cut
 from ludus.training.store import Parts, Store, arrays_of, tensors_of
 from ludus.training.transcripts import Library
+from ludus.training.whole import collector
 
 
 def train(config: RunConfig, *, resume: bool = False, quiet: bool = False) -> Path:
@@ -100,7 +101,7 @@ class Run:
         }
         named = occupants(config)
         draws = np.random.default_rng(seeds[0])
-        self.cast = Cast(self.policies, self.folder / "snapshots", draws, named, world)
+        self.cast = Cast(self.policies, self.folder / "snapshots", draws, named, world, config.mixtures)
         shares = tuple(game.share for game in config.every_game)
         self.table = Table(self.games, shares, self.cast, config.collect, config.seed, world)
         self.pipeline = Pipeline(config, self.table)
@@ -115,9 +116,7 @@ class Run:
         if config.collect.by == "arrays":
             if len(self.games) > 1:
                 raise ConfigError("arrays hold one game: learn several with collect.by = 'play'")
-            self.collector = ArrayCollector(
-                self.games[0], rows=config.collect.rows, length=config.collect.length, seed=int(seeds[2])
-            )
+            self.collector = collector(self.games[0], config.collect, int(seeds[2]))
         self.store = Store(self.folder, keep=config.keep_checkpoints, writes=world.first)
         self.done = self.decisions = 0
         self.seconds = 0.0
@@ -154,8 +153,11 @@ class Run:
             for name in phase.learners:
                 if name not in self.learners:
                     raise UnknownName("learner of a phase", name, self.learners)
+        collect = self.config.collect
         for learner in self.config.learners:
-            check_learner(learner, arrays=self.config.collect.by == "arrays")
+            check_learner(learner, arrays=collect.by == "arrays" and not collect.whole)
+            for name in learner.selector.of:
+                self.cast.check(name)
         self.evaluation.check()
 
     # -------------------------------------------------------------------------------- the loop

@@ -53,6 +53,9 @@ class Terms:
         right: (N, 1) 1 where this one succeeded, else 0; likewise.
         reference: (N, T) log-probabilities under the learner's reference; likewise.
         marked: (N, T) bool, tokens that were marked beforehand; likewise.
+        choices: (N, A) current log-probabilities of the legal choices, attached; None where not known.
+        reference_choices: (N, A) the same under the learner's reference; likewise.
+        ids: (N, T) int64, the tokens themselves.
     """
 
     new: Tensor
@@ -66,6 +69,9 @@ class Terms:
     right: Tensor | None = None
     reference: Tensor | None = None
     marked: Tensor | None = None
+    choices: Tensor | None = None
+    reference_choices: Tensor | None = None
+    ids: Tensor | None = None
 
     @staticmethod
     def of(
@@ -142,7 +148,7 @@ def policy_loss(
         bounds: the ratio that the loss holds between 1 - low and 1 + high, for `clipfrac`.
         marks: marker(field, rng, **settings) -> (K,) bool.
         needs: what a learner fills in: "rate", "reference", for markers "entropy"; or "rollout", where the
-            engine has to have reported its log-probabilities.
+            engine has to have reported its log-probabilities; or "choices", those of all legal replies.
         aggregations: the only ones it goes with; any if empty.
         corrects: it weighs by the engine's own log-probabilities, and takes no further correction.
         compares: it reads old log-probabilities or the ratio to them.
