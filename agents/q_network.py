@@ -65,11 +65,15 @@ class QNetworkAgent(NetworkAgent):
 
     def score(self, rows: Rows) -> Scores:
         """As every policy; `values` are of the moves that were made, and the only part with a gradient."""
-        scores = super().score(rows)
-        logits, _ = self.network(torch.from_numpy(rows.prompts))
+        logits, values = self.network(torch.from_numpy(rows.prompts))
+        legal = None if rows.legal is None else torch.from_numpy(rows.legal[:, : logits.shape[1]])
+        ids = torch.from_numpy(rows.ids)
+        logp, _ = self.read(logits.detach(), values.detach(), legal)
+        known = logp.masked_fill(logp.isinf(), 0.0)
         return Scores(
-            logprobs=scores.logprobs.detach(), mask=scores.mask, entropy=scores.entropy.detach(),
-            values=logits.gather(1, torch.from_numpy(rows.ids))[:, 0], choices=None,
+            logprobs=logp.gather(1, ids), mask=torch.from_numpy(rows.sampled),
+            entropy=-(known.exp() * known).masked_fill(logp.isinf(), 0.0).sum(1, keepdim=True),
+            values=logits.gather(1, ids)[:, 0], choices=logp,
         )  # fmt: skip
 
     def frozen(self, name: str) -> QNetworkAgent:
