@@ -125,7 +125,12 @@ class NetworkAgent:
         logits = torch.cat([part[0] for part in parts])[:n]
         values = torch.cat([part[1] for part in parts])[:n]
         allowed = None if legal is None else torch.from_numpy(legal)
-        return _normalised(logits.double(), allowed).numpy(), values.numpy()
+        logp, values = self.read(logits.double(), values, allowed)
+        return logp.numpy(), values.numpy()
+
+    def read(self, logits: Tensor, values: Tensor, legal: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the network's answer means: log-probabilities (N, A) over the legal moves, and values (N,)."""
+        return _normalised(logits, legal), values
 
     def draw(self, features: NDArray[Any], legal: NDArray[np.bool_], uniform: NDArray[np.float64]) -> Drawn:
         """Moves for many positions at once, without requests.
@@ -137,7 +142,8 @@ class NetworkAgent:
         """
         with torch.no_grad():
             logits, values = self.network(torch.from_numpy(features))
-            logp = _normalised(logits, torch.from_numpy(legal)).numpy()
+            told, values = self.read(logits, values, torch.from_numpy(legal))
+            logp = told.numpy()
         moves = _inverse(logp, uniform)
         return Drawn(moves, logp[np.arange(len(moves)), moves], values.numpy())
 
@@ -153,7 +159,7 @@ class NetworkAgent:
         legal = torch.ones_like(logits, dtype=torch.bool)
         if rows.legal is not None:
             legal = torch.from_numpy(rows.legal[:, : logits.shape[1]])
-        logp = _normalised(logits, legal)
+        logp, values = self.read(logits, values, legal)
         known = logp.masked_fill(~legal, 0.0)
         return Scores(
             logprobs=logp.gather(1, torch.from_numpy(rows.ids)),

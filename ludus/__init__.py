@@ -138,6 +138,7 @@ AGENTS.lazily(
         "mcts": "ludus.agents.search",
         "minimax": "ludus.agents.search",
         "network": "ludus.agents.network",
+        "q_network": "ludus.agents.q_network",
         "openai": "ludus.agents.language.endpoint",
         "oracle": "ludus.agents.connect_four_oracle",
         "order_desk": "ludus.agents.referees.order_desk",

@@ -110,7 +110,7 @@ def explain() -> str:
         defaults = {one.name: _default(one) for one in dataclasses.fields(kind)}
         lines += [f"  {key:<18} {words}{defaults[key]}" for key, words in field_help(kind).items()]
         lines.append("")
-    for kind_of_policy in ("network", "language", "tiny_language"):
+    for kind_of_policy in ("network", "q_network", "language", "tiny_language"):
         lines.append(f"[policies.NAME] with name = {kind_of_policy!r}")
         lines += [f"  {key:<18} {told}" for key, told in known_settings(kind_of_policy).items()] + [""]
     lines.append(f"presets of learners: {', '.join(PRESETS)}")

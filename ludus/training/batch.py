@@ -16,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from ludus.core.ledger import Ledger
-from ludus.core.policy import Policy, Scores
+from ludus.core.policy import Scores
 from ludus.training.distributed import ALONE, World
 from ludus.training.estimators.credit import Credit
 from ludus.training.objectives.aggregations import Totals
 from ludus.training.objectives.objective import Part
 from ludus.training.objectives.terms import Field
+from ludus.training.references import Reference
 
 CHUNK = 4096  # decisions scored at once where nothing is learned
 
@@ -136,6 +137,7 @@ class Batch:
             policy_target=None
             if ledger.policy_target is None
             else tensor(ledger.policy_target[rows][:, :width]),
+            ids=torch.from_numpy(ledger.padded(ledger.ids, rows)).to(device),
             marks={name: flags(column) for name, column in (marks or {}).items()},
         )
 
@@ -234,7 +236,7 @@ class Rescored(NamedTuple):
 
 
 def rescored(
-    policy: Policy, ledger: Ledger, *, most: int = CHUNK, tokens: int = 0, world: World = ALONE
+    policy: Reference, ledger: Ledger, *, most: int = CHUNK, tokens: int = 0, world: World = ALONE
 ) -> Rescored:
     """Score all decisions without gradients, in micro-batches; several processes score a share each."""
     columns: Columns = {}

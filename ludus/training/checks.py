@@ -30,8 +30,9 @@ def name_of(learner: LearnerConfig) -> str:
 def occupants(config: RunConfig) -> set[str]:
     """Everybody who is named in a lineup, or is what a learner's divergence is from."""
     lineups = [config.lineup, *(phase.lineup for phase in config.phases)]
+    members = [member for shares in config.mixtures.values() for member in shares]
     anchors = {f"{learner.policy}@init" for learner in config.learners if learner.reference == "init"}
-    return anchors.union(seated(config.evaluate), *(lineup.values() for lineup in lineups))
+    return anchors.union(members, seated(config.evaluate), *(lineup.values() for lineup in lineups))
 
 
 def check_learner(learner: LearnerConfig, collect: Collect) -> None:
@@ -80,10 +81,17 @@ def check_learner(learner: LearnerConfig, collect: Collect) -> None:
             f"learner {name_of(learner)}: {goal.loss.name} learns what a search would play: "
             "collect.search.simulations = 64, for example"
         )
-    if collect.by == "arrays" and learner.estimator.name != "gae":
+    if learner.estimator.name == "v_trace" and goal.loss.name == "neurd":
+        etas = {one.settings.get("regularisation", 0.2) for one in (learner.estimator, goal.loss)}
+        if len(etas) > 1:
+            raise ConfigError(
+                f"learner {name_of(learner)}: estimator and loss have different regularisations {sorted(etas)}: give "
+                "both the same"
+            )
+    if collect.by == "arrays" and not collect.whole and learner.estimator.name != "gae":
         raise ConfigError(
             f"learner {name_of(learner)}: {learner.estimator.name} compares whole episodes, and arrays are cut "
-            "at the end of each step: collect by = 'play', or estimator = 'gae'"
+            "at the end of each step: collect.whole = true, collect by = 'play', or estimator = 'gae'"
         )
 
 

@@ -177,12 +177,26 @@ class ArrayCollector:
         count = turns(self.game, lineup)
         for turn in range(count):
             seats = exchanged(self.game, lineup, turn)
-            table[turn::count] = [names.setdefault(seats[seat], len(names)) for seat in self.game.seats]
+            for k, seat in enumerate(self.game.seats):
+                shares = cast.shares(seats[seat])
+                members = np.array([names.setdefault(name, len(names)) for name in shares])
+                table[turn::count, k] = self._drawn(members, shares, len(table[turn::count]))
         agents = [cast.find(name) for name in names]
         for agent in agents:
             if not isinstance(agent, (Drawer, Uniform)):
                 raise ConfigError(f"{agent.name} cannot move in many positions at once: collect by = 'play'")
         return agents, table
+
+    def _drawn(self, members: NDArray[np.int64], shares: Mapping[str, float], rows: int) -> NDArray[np.int64]:
+        """Who of a mixture sits in each of some rows."""
+        if len(members) == 1:
+            return np.full(rows, members[0])
+        if self.autoreset == "same_step":
+            raise ConfigError(
+                f"the mixture of {', '.join(shares)} is drawn for whole games: collect.whole = true, or "
+                "collect.by = 'play'"
+            )
+        return self.rng.choice(members, rows, p=np.array([*shares.values()]) / sum(shares.values()))
 
     # ---------------------------------------------------------------------------- playing
     def _step(

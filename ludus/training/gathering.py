@@ -41,7 +41,9 @@ class Collect:
     rows: Number = 64
     """Arrays: games side by side."""
     length: Number = 32
-    """Arrays: decisions of each row in a step; with a search, after which a game is cut."""
+    """Arrays: decisions of each row in a step; of whole games, and with a search, after which a game is cut."""
+    whole: bool = False
+    """Arrays: every step plays one game in each row, from its beginning to its end."""
     search: Search = Search()
     """Arrays: a search before every move of a policy. Every step then plays games from their beginning to their end."""
     replay: Count = 0

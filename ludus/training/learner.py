@@ -18,6 +18,7 @@ from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy
 from ludus.training import preparation
 from ludus.training.batch import Batch, gather, minibatches, paired, row_sets
+from ludus.training.buffers import make_buffer
 from ludus.training.choices import Named
 from ludus.training.distributed import ALONE, World, add_gradients, clip_gradients
 from ludus.training.estimators.credit import ESTIMATORS, Credit
@@ -27,8 +28,9 @@ from ludus.training.objectives.control import Controls
 from ludus.training.objectives.corrections import mismatch
 from ludus.training.objectives.objective import check_goal, objective, reads_choices
 from ludus.training.objectives.terms import MODIFIERS, POLICY_LOSSES, called, mark
-from ludus.training.select import select
-from ludus.training.settings import LearnerConfig, Optimiser
+from ludus.training.references import average_of, follow, make_reference
+from ludus.training.select import eligible, select
+from ludus.training.settings import LearnerConfig, Optimiser, Selector
 from ludus.training.sharding import Shards, spread_state, whole_of
 
 
@@ -73,15 +75,23 @@ class Learner:
         self._as_sampled = config.old == "rollout" and preparation.compares(config)
         self.weights: list[Tensor] = list(policy.parameters())
         self.optimiser = _optimiser(config.optimiser, self.weights, one_by_one=shards is not None)
-        self.reference = anchor
-        if config.reference == "magnet":
-            self.reference = policy.frozen(f"{policy.name}@magnet")
-        wants = config.objective.divergence or "reference" in self.needs[0] | self.needs[1]
+        self.reference = make_reference(config, policy, anchor)
+        self.buffer = make_buffer(config.buffer)
+        wants = config.objective.divergence or {"reference", "divergence"} & (self.needs[0] | self.needs[1])
         if wants and self.reference is None:
             raise ConfigError(
                 f"learner {self.name}: a divergence, or the loss {config.objective.loss.name}, needs a reference: "
                 "reference = 'init' or 'magnet'"
             )
+        if config.values == "reference" and not hasattr(self.reference, "draw"):
+            raise ConfigError(
+                f"learner {self.name}: values = 'reference' needs one, of a network: reference = 'target'"
+            )
+
+    @property
+    def average(self) -> Any:
+        """The moving average of the policy's weights, as an agent; None where the learner keeps none."""
+        return average_of(self.reference, self.config)
 
     # ------------------------------------------------------------------------------- one step
     def prepare(self, ledger: Ledger) -> Batch | None:
@@ -93,8 +103,12 @@ class Learner:
         if self.config.truncated == "drop":
             ledger = preparation.without_cut(ledger)
         ledger = preparation.read_by(ledger, self.config.selector)
+        if self.buffer is not None and len(ledger):
+            ledger = self._drawn(ledger)
         if not len(ledger):
             return None
+        if self.config.values == "reference":
+            ledger = preparation.valued(ledger, self.reference)
         ledger, known = preparation.filled(ledger, self.policy, self.needs[0], self.config, self.world)
         ledger = self._shaped(ledger)
         chosen, credit = self._credited(ledger)
@@ -117,6 +131,15 @@ class Learner:
             numbers = rewards_by_column(ledger.take(preparation.own(ledger, self.policy)))
             batch = dataclasses.replace(batch, numbers={**batch.numbers, **numbers})
         return batch
+
+    def _drawn(self, ledger: Ledger) -> Ledger:
+        """What the buffer gives for what it is given; an empty ledger as long as that is too little."""
+        assert self.buffer is not None  # the caller looked
+        policy = self.policy
+        chosen = eligible(ledger, self.config.selector, policy=policy.name, version=policy.version)
+        self.buffer.add(ledger, chosen, self.rng)
+        drawn = self.buffer.drawn(self.rng, policy.name, policy.version)
+        return ledger.take(np.zeros(0, np.int64)) if drawn is None else drawn
 
     def _shaped(self, ledger: Ledger) -> Ledger:
         """With what shapers add; the coefficient of the divergence is the controller's."""
@@ -143,12 +166,15 @@ class Learner:
 
     def _credited(self, ledger: Ledger) -> tuple[NDArray[np.bool_], Credit]:
         estimate = ESTIMATORS.maker(self.config.estimator.name)
+        if "divergence" in self.needs[0]:
+            ledger = preparation.diverged(ledger, self.policy, self.reference, self.config, self.world)
         credit: Credit = estimate(ledger, self.memory, **self.config.estimator.settings)
         self.memory = credit.memory
         policy = self.policy
-        chosen = select(
-            ledger, self.config.selector, policy=policy.name, version=policy.version, credit=credit
-        )
+        selector = self.config.selector
+        if self.buffer is not None:  # which took in no others
+            selector = Selector(keep=selector.keep)
+        chosen = select(ledger, selector, policy=policy.name, version=policy.version, credit=credit)
         if self.config.truncated == "mask":
             chosen = chosen & ~ledger.truncated
         most = self.config.selector.most
@@ -220,8 +246,7 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)  # whoever samples next may need the room
         self.policy.version += 1
         self.updates += 1
-        if self.config.reference == "magnet" and self.reference is not None:
-            _follow(self.reference, self.policy, self.config.magnet_rate)
+        follow(self.reference, self.policy, self.config, self.updates)
         log = {name: total / count for name, total in sums.items()}
         log |= {**batch.numbers, **apart, **self.controls.numbers()}
         self.controls.learned(log, len(batch))
@@ -324,11 +349,16 @@ class Learner:
             for name, value in held.items()
             if value is not None
         }
-        if self.config.reference == "magnet" and self.reference is not None:
+        if self.config.reference not in ("", "init") and self.reference is not None:
             tensors |= {f"magnet.{name}": weight for name, weight in self.reference.state().items()}
+        kept: dict[str, Any] = {}
+        if self.buffer is not None:
+            held, kept = self.buffer.state()
+            tensors |= {f"buffer.{name}": torch.from_numpy(column) for name, column in held.items()}
         about = {
             "memory": dict(self.memory), "updates": self.updates, "rng": self.rng.bit_generator.state,
             "draws": self.draws.bit_generator.state, "controls": self.controls.state(),
+            "buffer": kept,
         }  # fmt: skip
         return tensors, about
 
@@ -342,13 +372,20 @@ class Learner:
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": held, "param_groups": groups})
         spread_state(self.optimiser)
-        if self.config.reference == "magnet" and self.reference is not None:
-            magnet = {n.removeprefix("magnet."): w for n, w in tensors.items() if n.startswith("magnet.")}
-            self.reference.load(magnet)
+        if self.config.reference not in ("", "init") and self.reference is not None:
+            self.reference.load(_below("magnet.", tensors))
+        if self.buffer is not None:
+            held_there = {name: t.numpy() for name, t in _below("buffer.", tensors).items()}
+            self.buffer.load(held_there, about["buffer"])
         self.memory, self.updates = dict(about["memory"]), int(about["updates"])
         self.rng.bit_generator.state = about["rng"]
         self.draws.bit_generator.state = about["draws"]
         self.controls.load(about["controls"])
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def _explained(batch: Batch) -> dict[str, float]:
@@ -370,16 +407,3 @@ def _optimiser(config: Optimiser, weights: Iterable[Tensor], *, one_by_one: bool
     if config.name == "adam":
         return torch.optim.Adam(weights, lr=config.rate, **moments)
     return torch.optim.AdamW(weights, lr=config.rate, weight_decay=config.decay, **moments)
-
-
-def _follow(magnet: Policy, policy: Policy, rate: float) -> None:
-    """Move the magnet's weights a share `rate` towards the policy's."""
-    ahead = policy.state()
-    magnet.load(
-        {
-            name: weight.lerp(ahead[name].to(weight.dtype), rate)
-            if weight.is_floating_point()
-            else ahead[name]
-            for name, weight in magnet.state().items()
-        }
-    )

@@ -4,6 +4,7 @@ main                the policy as it now is
 main@init           as it was when the run began
 main@phase_start    as it was when the present phase began
 main@past           as it was at one of the run's snapshots, each as likely as the others
+nfsp                a mixture that the configuration defines: one of its members, drawn anew for each game
 uniform             any agent that is registered under this name
 """
 
@@ -66,6 +67,10 @@ class Cast:
         rng: draws past selves.
         names: all names that will be asked for; those of copies are what matters.
         world: the processes that share the folder.
+        mixtures: by name, the members of each and their shares.
+
+    Raises:
+        ConfigError: a mixture is called as a policy is, or nobody in it has a share.
     """
 
     def __init__(
@@ -75,8 +80,13 @@ class Cast:
         rng: np.random.Generator,
         names: Iterable[str] = (),
         world: World = ALONE,
+        mixtures: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
         self.policies, self.folder, self.rng, self.world = policies, folder, rng, world
+        self.mixtures = mixtures or {}
+        for name, shares in self.mixtures.items():
+            if name in policies or not sum(shares.values()):
+                raise ConfigError(f"mixture {name!r}: give it a name of its own, and a member a share")
         self.snapshots: dict[str, list[str]] = {name: [] for name in policies}
         self._agents: dict[str, Agent] = {}
         named = set(names)
@@ -98,21 +108,29 @@ class Cast:
         Raises:
             UnknownName: with the known names.
         """
+        if name in self.mixtures:
+            for member in self.mixtures[name]:
+                self.check(member)
+            return
         policy, at, copy = name.partition("@")
         if at and policy in self.policies and copy in COPIES:
             return
         if at or (name not in self.policies and name not in AGENTS):
             selves = [f"{policy}@{copy}" for policy in self.policies for copy in COPIES]
-            raise UnknownName("occupant of a seat", name, [*self.policies, *selves, *agents()])
+            known = [*self.policies, *self.mixtures, *selves, *agents()]
+            raise UnknownName("occupant of a seat", name, known)
 
     def find(self, name: str) -> Agent:
-        """The agent called `name`; a past self is drawn anew each time.
+        """The agent called `name`; a past self and the member of a mixture are drawn anew each time.
 
         Raises:
             UnknownName: with the known names.
             ConfigError: it is a copy that was not among the names the cast was made with.
         """
         self.check(name)
+        if name in self.mixtures:
+            members, shares = [*self.mixtures[name]], np.array([*self.mixtures[name].values()])
+            return self.find(members[self.rng.choice(len(members), p=shares / shares.sum())])
         policy, _, copy = name.partition("@")
         if copy == "init":
             return self.anchor(policy)
@@ -125,6 +143,10 @@ class Cast:
         if name not in self._agents:
             self._agents[name] = make_agent(name)
         return self._agents[name]
+
+    def shares(self, name: str) -> Mapping[str, float]:
+        """The members of a mixture with their shares; whoever is none is alone."""
+        return self.mixtures.get(name, {name: 1.0})
 
     def anchor(self, name: str) -> Policy:
         """The policy as it was when the run began."""

@@ -1,6 +1,7 @@
 """Policies by name: the kinds of learning agent that a configuration can ask for.
 
 network        a torch network over features: fresh, or from a folder (path)
+q_network      one that values moves and plays the best: likewise
 language       a causal language model from a Hugging Face folder (path)
 tiny_language  a tiny one from scratch, taught the games' language on random legal play
 """
@@ -58,12 +59,17 @@ def _check(kind: str, settings: Mapping[str, Any]) -> None:
 
 def known_settings(kind: str) -> dict[str, str]:
     """What a kind of policy of ours takes: each setting with its type and default; nothing of a plug-in's."""
-    if kind not in ("network", "language", "tiny_language"):
+    if kind not in ("network", "q_network", "language", "tiny_language"):
         return {}
     if kind == "network":
         from ludus.agents.network import fresh
 
         return {"path": "str, of a trained one's folder"} | _told(fresh)
+    if kind == "q_network":
+        from ludus.agents.network import fresh
+        from ludus.agents.q_network import fresh_q_network
+
+        return {"path": "str, of a trained one's folder"} | _told(fresh_q_network) | _told(fresh)
     from ludus.agents.language.local import LanguageModel
     from ludus.agents.language.manner import Manner
     from ludus.agents.language.models.causal import CausalModel
@@ -112,6 +118,18 @@ def _network(
     if len(games) > 1:
         raise ConfigError("a network is made for one game: give it one, or let a language model play several")
     return fresh(games[0], name=name, seed=seed, **settings)
+
+
+def _q_network(
+    games: Sequence[Game[Any]], *, name: str, seed: int, folder: Path, path: str = "", **settings: Any
+) -> Policy:
+    from ludus.agents.q_network import fresh_q_network, q_network
+
+    if path:
+        return q_network(path, name=name)
+    if len(games) > 1:
+        raise ConfigError("a q_network is made for one game: give it one")
+    return fresh_q_network(games[0], name=name, seed=seed, **settings)
 
 
 def _language(
@@ -172,5 +190,6 @@ _tiny_language.prepare = _taught  # type: ignore[attr-defined]
 
 
 POLICIES.add("network", _network)
+POLICIES.add("q_network", _q_network)
 POLICIES.add("language", _language)
 POLICIES.add("tiny_language", _tiny_language)

@@ -21,7 +21,9 @@ from ludus.training.distributed import ALONE, World
 from ludus.training.estimators.credit import ESTIMATORS
 from ludus.training.estimators.shaping import SHAPERS
 from ludus.training.objectives.corrections import corrected, mismatch
+from ludus.training.objectives.divergences import exact_divergence
 from ludus.training.objectives.terms import MODIFIERS, POLICY_LOSSES
+from ludus.training.references import Reference
 from ludus.training.settings import LearnerConfig, Selector
 
 
@@ -73,7 +75,7 @@ def filled(
     Raises:
         ConfigError: the policy cannot tell one of them.
     """
-    wanted, mine = set(needs) - {"reference"}, own(ledger, policy)
+    wanted, mine = set(needs) - {"reference", "divergence"}, own(ledger, policy)
     if not wanted or not mine.any():
         return ledger, None
     found = scored(policy, ledger.take(mine), config, world)
@@ -92,10 +94,48 @@ def filled(
     return dataclasses.replace(ledger, **given), known
 
 
-def scored(policy: Policy, ledger: Ledger, config: LearnerConfig, world: World = ALONE) -> Rescored:
+def scored(policy: Reference, ledger: Ledger, config: LearnerConfig, world: World = ALONE) -> Rescored:
     """`rescored`, in micro-batches of the learner's size."""
     most = config.micro if config.micro or config.micro_tokens else CHUNK
     return rescored(policy, ledger, most=most, tokens=config.micro_tokens, world=world)
+
+
+def valued(ledger: Ledger, reference: Any) -> Ledger:
+    """The ledger with the values that a reference, which draws moves, now gives the decisions.
+
+    Raises:
+        ConfigError: they are no decisions of networks.
+    """
+    if not isinstance(ledger.prompts, np.ndarray) or ledger.legal is None:
+        raise ConfigError(
+            "values = 'reference' is for networks: these decisions have no features of one shape"
+        )
+    values = reference.draw(ledger.prompts, ledger.legal, np.zeros(len(ledger)))[2]
+    return dataclasses.replace(ledger, values=values.astype(np.float64))
+
+
+def diverged(
+    ledger: Ledger, policy: Policy, reference: Any, config: LearnerConfig, world: World = ALONE
+) -> Ledger:
+    """With a reward column "divergence": minus the policy's own from its reference at each of its decisions.
+
+    Of a policy that chooses, exactly, over the legal choices; 0 at others' decisions.
+
+    Raises:
+        ConfigError: the policy does not tell the probabilities of its choices.
+    """
+    mine = own(ledger, policy)
+    column = np.zeros(len(ledger))
+    if mine.any():
+        some = ledger.take(mine)
+        said = [scored(one, some, config, world).choices for one in (policy, reference)]
+        if said[0] is None or said[1] is None:
+            raise ConfigError(
+                f"the estimator {config.estimator.name} compares all legal choices, and {policy.name} tells none"
+            )
+        new, old = (torch.from_numpy(choices).double() for choices in said)
+        column[mine] = -exact_divergence(new, old).numpy()
+    return ledger.with_rewards("divergence", column)
 
 
 def read_by(ledger: Ledger, selector: Selector) -> Ledger:

@@ -86,6 +86,35 @@ MAGNET_LM: Table = {
 Adam's eps is that of PPO above, with which the figures of configs/lm_kuhn.toml were measured.
 """
 
+# ------------------------------------------------------- equilibria of games with hidden parts
+DQN: Table = {
+    "estimator": {"name": "gae", "discount": 1.0, "trace": 0.0}, "values": "reference",
+    "objective": {"loss": {"name": "none"}, "value": 2.0, "entropy_over": "tokens"},
+    "optimiser": {"name": "sgd", "rate": 0.01, "clip": 0.0},
+    "buffer": {"name": "circular", "capacity": 200_000, "draw": 128},
+    "reference": "target",
+}  # fmt: skip
+"""Mnih et al. 2015, Nature 518, with the numbers of OpenSpiel's NFSP; for policies of kind q_network."""
+
+NFSP_AVERAGE: Table = {
+    "estimator": {"name": "returns"},
+    "objective": {"loss": {"name": "sft"}, "entropy_over": "tokens"},
+    "optimiser": {"name": "sgd", "rate": 0.01, "clip": 0.0},
+    "buffer": {"name": "reservoir", "capacity": 2_000_000, "draw": 128},
+}
+"""Heinrich and Silver 2016, arXiv:1603.01121: the other half of NFSP beside DQN. Wants selector.of: whose average."""
+
+RNAD: Table = {
+    "estimator": {"name": "v_trace", "regularisation": 0.2}, "values": "reference",
+    "objective": {
+        "loss": {"name": "neurd", "regularisation": 0.2, "threshold": 2.0, "most": 10_000.0},
+        "aggregation": {"name": "decision_token_mean"}, "value": 1.0,
+    },
+    "optimiser": {"name": "adam", "rate": 5e-5, "betas": [0.0, 0.999], "eps": 1e-7, "clip": 10_000.0},
+    "old": "rollout", "reference": "regularisation", "magnet_rate": 0.001, "reference_every": 20_000,
+}  # fmt: skip
+"""Perolat et al. 2022, arXiv:2206.15378, with the numbers of OpenSpiel's code. Wants collect.whole."""
+
 # ------------------------------------------------------- as public trainers of language models have them
 PPO_VERL: Table = {
     "estimator": {"name": "token_gae", "discount": 1.0, "trace": 1.0, "whiten": True},
@@ -199,5 +228,5 @@ PRESETS: dict[str, Table] = {
     "ppo": PPO, "magnet": MAGNET, "expert_iteration": EXPERT_ITERATION, "grpo": GRPO, "dr_grpo": DR_GRPO, "dapo": DAPO, "spiral": SPIRAL,
     "magnet_lm": MAGNET_LM, "ppo_verl": PPO_VERL, "ppo_trl": PPO_TRL, "grpo_classic": GRPO_CLASSIC, "gspo": GSPO,
     "cispo": CISPO, "rloo_trl": RLOO_TRL, "reinforce++": REINFORCE_PP, "rae_selfplay": SPIRAL, "icepop": ICEPOP,
-    "prime_dppo": PRIME_DPPO, "sft": SFT, "rft": RFT, "dpo": DPO,
+    "prime_dppo": PRIME_DPPO, "dqn": DQN, "nfsp_average": NFSP_AVERAGE, "rnad": RNAD, "sft": SFT, "rft": RFT, "dpo": DPO,
 }  # fmt: skip

@@ -44,6 +44,7 @@ from ludus.training.settings import LearnerConfig, Phase, RunConfig
 from ludus.training.sharding import cut
 from ludus.training.store import Parts, Store, arrays_of, tensors_of
 from ludus.training.transcripts import Library
+from ludus.training.whole import collector
 
 
 def train(config: RunConfig, *, resume: bool = False, quiet: bool = False) -> Path:
@@ -101,7 +102,7 @@ class Run:
         }
         named = occupants(config)
         draws = np.random.default_rng(seeds[0])
-        self.cast = Cast(self.policies, self.folder / "snapshots", draws, named, world)
+        self.cast = Cast(self.policies, self.folder / "snapshots", draws, named, world, config.mixtures)
         shares = tuple(game.share for game in config.every_game)
         self.table = Table(self.games, shares, self.cast, config.collect, config.seed, world)
         self.pipeline = Pipeline(config, self.table)
@@ -157,6 +158,8 @@ class Run:
                     raise UnknownName("learner of a phase", name, self.learners)
         for learner in self.config.learners:
             check_learner(learner, self.config.collect)
+            for name in learner.selector.of:
+                self.cast.check(name)
         self.evaluation.check()
 
     # -------------------------------------------------------------------------------- the loop

@@ -32,6 +32,7 @@ from ludus.core.batch import Autoreset
 from ludus.core.errors import ConfigError
 from ludus.core.game import Seat
 from ludus.core.ledger import NAMED, Ledger, join
+from ludus.training.whole import WholeCollector
 from ludus.training.collect import ArrayCollector, Stretch, Tally
 from ludus.training.gathering import Collect, Search
 from ludus.training.lineup import Cast
@@ -162,7 +163,8 @@ def collector(game: Any, collect: Collect, *, seed: int, threads: int) -> ArrayC
             raise ConfigError(
                 "collect.replay is for whole games: collect.search.simulations = 64, for example"
             )
-        return ArrayCollector(game, rows=collect.rows, length=collect.length, seed=seed)
+        kind = WholeCollector if collect.whole else ArrayCollector
+        return kind(game, rows=collect.rows, length=collect.length, seed=seed)
     if collect.by != "arrays":
         raise ConfigError("collect.search searches the positions of arrays: collect.by = 'arrays'")
     return SearchCollector(

@@ -225,7 +225,19 @@ def select(
     Raises:
         UnknownName: the selector names a role that nobody in the ledger has.
     """
-    chosen = np.array([name == policy for name in ledger.policies], np.bool_)[ledger.policy]
+    chosen = eligible(ledger, selector, policy=policy, version=version)
+    kept = FILTERS.maker(selector.keep.name)(ledger, credit, **selector.keep.settings)
+    return np.asarray(chosen & kept, np.bool_)
+
+
+def eligible(ledger: Ledger, selector: Selector, *, policy: str, version: int) -> NDArray[np.bool_]:
+    """As `select`, before the filter, which has to know the credit.
+
+    Age is that of the policy's own decisions; those of others have none.
+    """
+    own = np.array([name == policy for name in ledger.policies], np.bool_)[ledger.policy]
+    whose = selector.of or (policy,)
+    chosen = np.array([name in whose for name in ledger.policies], np.bool_)[ledger.policy]
     if selector.roles:
         known = {*ledger.roles, *ledger.seats}
         for role in selector.roles:
@@ -234,11 +246,10 @@ def select(
         by_role = np.array([name in selector.roles for name in ledger.roles], np.bool_)[ledger.role]
         chosen &= by_role | np.array([name in selector.roles for name in ledger.seats], np.bool_)[ledger.seat]
     of_file = np.array([name == "file" for name in ledger.sources], np.bool_)[ledger.source]
-    chosen &= of_file | (version - ledger.version <= selector.max_age)  # what a file holds has no age
+    aged = own & ~of_file  # what a file holds has no age
+    chosen &= ~aged | (version - ledger.version <= selector.max_age)
     chosen &= np.array([name in selector.sources for name in ledger.sources], np.bool_)[ledger.source]
-    chosen &= _speaks(ledger) & (ledger.weight > 0)
-    kept = FILTERS.maker(selector.keep.name)(ledger, credit, **selector.keep.settings)
-    return np.asarray(chosen & kept, np.bool_)
+    return np.asarray(chosen & _speaks(ledger) & (ledger.weight > 0), np.bool_)
 
 
 def _speaks(ledger: Ledger) -> NDArray[np.bool_]:

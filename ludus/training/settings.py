@@ -23,8 +23,9 @@ class Objective:
 
     loss: Choice = Named("clip")
     """Policy loss: clip (low, high, dual), plain, two_sided, cispo, cispo_clip, sapo, nft, clip_cov, kl_cov, dppo, ipo;
-    with one ratio a reply: gspo, luspo, gmpo, rloo_sequence, vespo; without any: sft, dpo (beta, form, smoothing, pairs), cross_entropy
-    (to what a search would play)."""
+    with one ratio a reply: gspo, luspo, gmpo, rloo_sequence, vespo; without any: sft, dpo (beta, form, smoothing, pairs),
+    cross_entropy (to what a search would play); neurd (regularisation, threshold, most), which looks at all legal moves;
+    none, where values alone are learned."""
     modifiers: Choices = ()
     """What else weighs the policy loss, one or several: off_policy_sequence_mask (delta), top_entropy (share)."""
     aggregation: Choice = Named("token_mean")
@@ -98,6 +99,8 @@ class Selector:
     """A filter by name: all, with_credit, varied, quantile, untruncated, but_sample, won (above), best (count)."""
     most: Count = 0
     """How many of these decisions are learned from, drawn at random; 0: all."""
+    of: tuple[str, ...] = ()
+    """Whose decisions, by name; those of the policy that learns if empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ class LearnerConfig:
     """A preset of `ludus.training.recipes` that fills what is not given here."""
     estimator: Choice = Named("gae")
     """Advantages: gae, group_mean, leave_one_out, role_baseline, returns, opo, pass_at_k, gpg, remax, token_gae,
-    reinforce_pp, reinforce_pp_baseline, otb, multi_critic, normalise_then_sum."""
+    reinforce_pp, reinforce_pp_baseline, otb, multi_critic, normalise_then_sum, v_trace (two players)."""
     shaping: Choices = ()
     """What is added to the rewards before the estimator, one or several: overlong, missing_end, kl (coefficient)."""
     objective: Objective = Objective()
@@ -135,10 +138,19 @@ class LearnerConfig:
     """Bring advantages to mean zero and deviation one, over the batch or each minibatch."""
     old: Literal["recompute", "rollout"] = "recompute"
     """Old log-probabilities: scored again before the update, or as they were when sampled."""
-    reference: Literal["", "init", "magnet"] = ""
-    """What the divergence is from: the first weights, or a moving average of the weights."""
+    reference: Literal["", "init", "magnet", "target", "regularisation"] = ""
+    """What the divergence is from: the first weights, a moving average of the weights, the weights as they were some
+    steps ago, or such a state of the moving average, which the next one replaces by and by (R-NaD)."""
     magnet_rate: Share = 0.01
     """How fast the moving average follows, for each step."""
+    reference_every: Number = 100
+    """Steps after which a target or a regularisation is replaced."""
+    values: Literal["rollout", "reference"] = "rollout"
+    """Values that estimators read: as they were when decisions were made, or as the reference now has them (of a
+    regularisation the moving average)."""
+    buffer: Choice = Named("none")
+    """Decisions of earlier steps that batches are drawn from: none, circular (the last ones) or reservoir (all alike),
+    both with capacity, draw (decisions of a batch) and least (how many there must be)."""
     truncated: Literal["keep", "mask", "drop"] = "keep"
     """Replies cut at the token limit: learned from; not learned from, while their rewards still count in what others are
     compared with; or left out, with all of their seat's decisions in that episode, before anything is compared."""
@@ -261,6 +273,8 @@ class RunConfig:
     """Stretches of steps, one after the other."""
     game: GameConfig | None = None
     """The game; or `games`."""
+    mixtures: dict[str, dict[str, Rate]] = field(default_factory=dict)
+    """Occupants of seats that are one of several, by the names of those and how often; drawn for each seat and game."""
     games: tuple[GameConfig, ...] = ()
     """Games that are learned together, each deal one of them, where all policies can play them all."""
     name: str = "run"

@@ -116,7 +116,7 @@ def cut(
     if not config.distributed.shard or world.size == 1:
         return {}
     late = sorted(name for name in named if name.endswith("@past"))
-    late += [f"{one.policy}@magnet" for one in config.learners if one.reference == "magnet"]
+    late += [f"{one.policy}@{one.reference}" for one in config.learners if one.reference not in ("", "init")]
     if late:
         raise ConfigError(
             f"distributed.shard: {', '.join(late)} would be copied from parts: shard = false, or others"

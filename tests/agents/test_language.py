@@ -144,7 +144,7 @@ def test_gradients_reach_every_weight(model):
 
 
 def test_open_replies_are_scored_without_choices(model, states):
-    free = dataclasses.replace(fresh(states[0], 1), options=Text(80))
+    free = fresh(states[0], 1).replace(options=Text(80))
     decision = model.act([free, fresh(states[1], 2)])
     rows = _rows([d.tokens for d in decision])
     scores = model.score(rows)
@@ -185,10 +185,10 @@ def test_probabilities_are_those_of_the_sampled_replies(model, states):
 
 
 def test_illegal_moves_have_no_probability_and_open_replies_none_at_all(model, states):
-    only_bet = dataclasses.replace(states[0], options=Choice(("pass", "bet"), np.array([False, True])))
+    only_bet = states[0].replace(options=Choice(("pass", "bet"), np.array([False, True])))
     assert model.probabilities([only_bet])[0].tolist() == [0.0, 1.0]
     with pytest.raises(TypeError, match="free replies"):
-        model.probabilities([dataclasses.replace(states[0], options=Text(9))])
+        model.probabilities([states[0].replace(options=Text(9))])
 
 
 def test_no_answer_depends_on_the_batch(model, states):
@@ -311,7 +311,7 @@ def test_reasoning_is_kept_as_a_note(model, states):
 
 
 def test_free_text_that_does_not_end_is_truncated(model, states):
-    text = dataclasses.replace(states[0], options=Text(80))
+    text = states[0].replace(options=Text(80))
     decision = saying(model, "so it goes", stopped=False).act([text])[0]
     assert (decision.move, decision.read) == ("so it goes", "truncated")
 
@@ -345,7 +345,7 @@ def test_an_unfinished_reply_is_ended_for_the_model(model):
 
 
 def test_full_prompts_give_rules_view_and_how_to_answer(states):
-    (message,) = Prompter("full").messages(dataclasses.replace(states[0], rules="The rules."))
+    (message,) = Prompter("full").messages(states[0].replace(rules="The rules."))
     assert message["content"].startswith("The rules.")
     assert states[0].view.text in message["content"]
     assert message["content"].endswith("Answer with exactly one of [pass], [bet].")
@@ -412,7 +412,7 @@ def test_replies_of_closed_episodes_reach_nobody(model, states):
     desk = Desk(Script([model.model.encode_reply("[bet]")] * 4, stopped=True))
     one, other = model.frozen("one"), model.frozen("other")
     one.desk = other.desk = desk
-    asked = [dataclasses.replace(state, key=key) for state, key in zip(states, ("a", "b"), strict=False)]
+    asked = [state.replace(key=key) for state, key in zip(states, ("a", "b"), strict=False)]
     other.submit(asked)
     one.submit(asked[:1])
     assert len(one.poll()) == 1  # the other's are ready, too

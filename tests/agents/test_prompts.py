@@ -210,7 +210,7 @@ def test_constrained_replies_are_spellings_of_legal_moves(taught, scratch_most):
     asked = request(options=only_bet, complete=True)
     ways = [agent.decode(reply) for reply in agent.allowed(asked)]
     assert ways == list(SPELT["boxed"][: scratch_most + 1])
-    several = [dataclasses.replace(asked, rng=np.random.default_rng(seed)) for seed in range(40)]
+    several = [asked.replace(rng=np.random.default_rng(seed)) for seed in range(40)]
     decisions = agent.act(several)
     assert {decision.raw for decision in decisions} <= set(ways)
     assert {decision.move for decision in decisions} == {1}

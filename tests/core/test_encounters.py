@@ -68,7 +68,7 @@ def test_the_loss_rate_of_random_nim_by_recursion() -> None:
     game = make("nim", stones=9)
     best = optimal(game)
     tables = tabulate(game)
-    by_view = {(tables.owner[i], tables.views[i]): best[tables.names[i]] for i in range(len(tables.names))}
+    by_view = {(tables.owner[i], tables.views[i].digest()): best[tables.names[i]] for i in range(len(tables.names))}
 
     @functools.cache
     def lost(record: bytes, at: int, state_of: object) -> float:
@@ -82,7 +82,7 @@ def test_the_loss_rate_of_random_nim_by_recursion() -> None:
         shares = (
             dict.fromkeys(legal, 1 / len(legal))
             if k == at
-            else dict(enumerate(by_view[k, game.view(state, seat)]))
+            else dict(enumerate(by_view[k, game.view(state, seat).digest()]))
         )
         after = {move: game.play(state, {seat: int(move)}) for move, share in shares.items() if share > 0}
         return sum(shares[move] * lost(s.record, at, s) for move, s in after.items())

@@ -14,7 +14,7 @@ from ludus.training.learner import Learner
 from ludus.training.recipes import PRESETS
 
 OF_TOKENS = sorted(
-    {*PRESETS} - {"ppo", "magnet", "magnet_lm", "sft", "expert_iteration"}
+    {*PRESETS} - {"ppo", "magnet", "magnet_lm", "sft", "expert_iteration", "dqn", "nfsp_average", "rnad"}
 )  # those are for legal moves, or files
 
 

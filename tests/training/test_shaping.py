@@ -100,7 +100,7 @@ def test_wrong_shaping_is_refused():
         shape(ledger, [Named("missing_end"), Named("missing_end")])
     with pytest.raises(UnknownName, match="missing_end"):
         shape(ledger, [Named("missing_ende")])
-    with pytest.raises(UnknownName, match="Known: collision, old, reference, values"):
+    with pytest.raises(UnknownName, match="Known: collision, divergence, old, reference, values"):
         shaper("needy", needs=("refs",))(overlong)
     assert SHAPERS.maker("kl").needs == ("old", "reference")
     assert SHAPERS.maker("overlong").needs == ()

@@ -36,9 +36,10 @@ ESTIMATORS.lazily(
     | dict.fromkeys(
         ("token_gae", "reinforce_pp", "reinforce_pp_baseline", "otb"), "ludus.training.estimators.tokens"
     )
+    | {"v_trace": "ludus.training.estimators.regularised"}
     | dict.fromkeys(("multi_critic", "normalise_then_sum"), "ludus.training.estimators.columns")
 )
-NEEDS = ("old", "values", "collision", "reference")
+NEEDS = ("old", "values", "collision", "reference", "divergence")
 
 
 class Credit(NamedTuple):
@@ -69,7 +70,8 @@ def estimator(
     Args:
         name: the name.
         needs: what a learner fills in before it calls: "old" log-probabilities, token "values",
-            "collision"; readable as the function's attribute `needs`.
+            "collision"; or "divergence", a reward column of minus the policy's own from its reference; readable as the
+            function's attribute `needs`.
 
     Raises:
         UnknownName: nothing of that name can be needed.

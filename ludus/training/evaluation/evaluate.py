@@ -323,8 +323,8 @@ class Evaluation:
                 raise UnknownName("policy to be evaluated", name, known)
             return self.cast.find(name)
         for learner in self.learners.values():
-            if learner.config.policy == policy and learner.config.reference == "magnet":
-                return cast("Agent", learner.reference)
+            if learner.config.policy == policy and learner.average is not None:
+                return cast("Agent", learner.average)
         raise ConfigError(f"{name}: no learner of {policy or 'that policy'} has reference = 'magnet'")
 
     def state(self) -> dict[str, NDArray[np.float64]]:

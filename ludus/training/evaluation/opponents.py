@@ -101,8 +101,13 @@ def _optimal(game: Game[Any], iterations: int = ITERATIONS) -> Tabular:
 
 
 def _saved(folder: Path, settings: Mapping[str, Any]) -> Agent:
-    kinds = {"network.json": "network", "config.json": "language", "adapter_config.json": "language"}
+    kinds = {
+        "network.json": "network",
+        "q_network.json": "q_network",
+        "config.json": "language",
+        "adapter_config.json": "language",
+    }
     for file, kind in kinds.items():
         if (folder / file).is_file():
             return make_agent(kind, path=str(folder), **settings)
-    raise ConfigError(f"{folder} holds no policy: neither {' nor '.join(kinds)} is there")
+    raise ConfigError(f"{folder} holds no policy: none of {', '.join(kinds)} is there")

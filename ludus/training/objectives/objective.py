@@ -24,7 +24,7 @@ from torch import Tensor
 from ludus.core.errors import ConfigError
 from ludus.core.policy import Scores
 from ludus.training.choices import Named
-from ludus.training.objectives import losses, sequence_losses, supervised
+from ludus.training.objectives import losses, neurd, sequence_losses, supervised
 from ludus.training.objectives.aggregations import AGGREGATIONS, Totals
 from ludus.training.objectives.corrections import CORRECTIONS
 from ludus.training.objectives.divergences import (
@@ -38,7 +38,7 @@ from ludus.training.settings import Objective
 
 __all__ = [
     "AGGREGATIONS", "CORRECTIONS", "LARGEST", "MODIFIERS", "POLICY_LOSSES", "Part", "Terms", "Totals", "choice_entropy",
-    "divergence", "exact_divergence", "losses", "objective", "sequence_losses", "supervised", "value_loss",
+    "divergence", "exact_divergence", "losses", "neurd", "objective", "sequence_losses", "supervised", "value_loss",
 ]  # fmt: skip
 
 
@@ -60,6 +60,7 @@ class Part:
         rate: (N, 1) share of a decision's peers that succeeded, or None.
         right: (N, 1) whether it did itself, or None.
         policy_target: (N, A) how a search would mix the legal choices, or None.
+        ids: (N, T) int64, the tokens themselves, or None.
         marks: (N, T) bool, the tokens marked by the loss or modifier of that name.
     """
 
@@ -76,6 +77,7 @@ class Part:
     rate: Tensor | None = None
     right: Tensor | None = None
     policy_target: Tensor | None = None
+    ids: Tensor | None = None
     marks: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -91,7 +93,8 @@ def objective(goal: Objective, scores: Scores, part: Part, totals: Totals) -> tu
     anchor = None if part.reference is None else part.reference.masked_fill(~mask, 0.0)
     terms = Terms.of(
         scores.logprobs, part.old, part.rollout, part.advantages, mask, scores.entropy,
-        rate=part.rate, right=part.right, reference=anchor, choices=scores.choices, policy_target=part.policy_target,
+        rate=part.rate, right=part.right, reference=anchor, choices=scores.choices,
+        reference_choices=part.reference_choices, ids=part.ids, policy_target=part.policy_target,
     )  # fmt: skip
     loss = _policy_loss(goal, terms, part)
     total = policy = (share * loss).masked_fill(~mask, 0.0).sum()
@@ -153,7 +156,8 @@ def _policy_loss(goal: Objective, terms: Terms, part: Part) -> Tensor:
 def reads_choices(goal: Objective) -> bool:
     """Whether an objective wants to know the probability of every legal reply, and not of those given alone."""
     over = goal.entropy_over == "choices" and (goal.entropy or goal.entropy_control.name != "fixed")
-    return bool(over or goal.legality or (goal.divergence and goal.divergence_by == "exact"))
+    read = "choices" in getattr(POLICY_LOSSES.maker(goal.loss.name), "needs", ())
+    return bool(read or over or goal.legality or (goal.divergence and goal.divergence_by == "exact"))
 
 
 def _entropy_of_choices(goal: Objective, scores: Scores, counted: Tensor, totals: Totals) -> Tensor | None:

@@ -55,6 +55,8 @@ class Terms:
         marked: (N, T) bool, tokens that were marked beforehand; likewise.
         choices: (N, A) current log-probabilities of the legal choices, attached; None where not known.
         policy_target: (N, A) how a search would mix them; None where none was made.
+        reference_choices: (N, A) the same under the learner's reference; likewise.
+        ids: (N, T) int64, the tokens themselves.
     """
 
     new: Tensor
@@ -70,6 +72,8 @@ class Terms:
     marked: Tensor | None = None
     choices: Tensor | None = None
     policy_target: Tensor | None = None
+    reference_choices: Tensor | None = None
+    ids: Tensor | None = None
 
     @staticmethod
     def of(
@@ -146,7 +150,8 @@ def policy_loss(
         bounds: the ratio that the loss holds between 1 - low and 1 + high, for `clipfrac`.
         marks: marker(field, rng, **settings) -> (K,) bool.
         needs: what a learner fills in: "rate", "reference", for markers "entropy"; or "rollout", where the
-            engine has to have reported its log-probabilities; or "policy_target", where a search has to have played.
+            engine has to have reported its log-probabilities; or "choices", those of all legal replies; or "policy_target",
+            where a search has to have played.
         aggregations: the only ones it goes with; any if empty.
         corrects: it weighs by the engine's own log-probabilities, and takes no further correction.
         compares: it reads old log-probabilities or the ratio to them.

@@ -1,0 +1,175 @@
+"""Buffers: decisions of earlier steps, from which a learner draws its batches.
+
+    BUFFERS    places(seen, n, capacity, rng) -> (n,) where new decisions are put, -1: nowhere
+
+circular     the newest decisions; each is drawn with the seat's next one, whose value may be asked again
+reservoir    of all decisions so far as many as there is room for, each as likely as any other
+
+A circular buffer and `estimator = { name = "gae", trace = 0 }` with `values = "reference"` are Q-learning from
+replayed transitions (Mnih et al. 2015); a reservoir and the loss `sft` learn the average of all earlier selves
+(Heinrich and Silver 2016, arXiv:1603.01121).
+
+Shape letters: N decisions, C capacity, B decisions of a batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ludus.core.errors import ConfigError, UnknownName
+from ludus.core.ledger import Ledger
+from ludus.core.registry import Registry
+from ludus.training.choices import Named
+
+BUFFERS = Registry("buffer", "ludus.buffers")
+KEPT = ("game", "seat", "role", "rewards", "early", "values", "next_values", "ended", "cut", "ids", "rollout")
+NAMES = ("games", "seats", "roles", "columns")
+Places = Callable[[int, int, int, np.random.Generator], NDArray[np.int64]]
+
+
+def _buffer(name: str, *, follows: bool) -> Callable[[Places], Places]:
+    def add(function: Places) -> Places:
+        vars(function).update(follows=follows)
+        return BUFFERS.add(name, function)
+
+    return add
+
+
+@_buffer("circular", follows=True)
+def circular(seen: int, n: int, capacity: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """One place after the other, the oldest decision giving way."""
+    return (seen + np.arange(n)) % capacity
+
+
+@_buffer("reservoir", follows=False)
+def reservoir(seen: int, n: int, capacity: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The next free place, and then that of a random decision: the i-th is kept with probability C / i.
+
+    Source: Vitter 1985, ACM TOMS 11(1), algorithm R.
+    """
+    number = seen + np.arange(n)
+    drawn = np.floor(rng.random(n) * (number + 1)).astype(np.int64)
+    return np.where(number < capacity, number, np.where(drawn < capacity, drawn, -1))
+
+
+class Buffer:
+    """Decisions of one token each, as columns.
+
+    Args:
+        kind: "circular" or "reservoir".
+        capacity: decisions that there is room for (C).
+        draw: decisions of a batch (B), drawn with replacement.
+        least: how many there must be before anything is drawn.
+
+    Attributes:
+        seen: decisions that were ever offered.
+    """
+
+    def __init__(self, kind: str, *, capacity: int, draw: int, least: int = 1000) -> None:
+        self.places: Places = BUFFERS.maker(kind)
+        if not 1 <= least <= capacity or draw < 1:
+            raise ConfigError(
+                f"buffer {kind}: capacity = {capacity}, draw = {draw} and least = {least} must be positive, and least "
+                "at most the capacity"
+            )
+        self.capacity, self.draw, self.least, self.seen = capacity, draw, least, 0
+        self._held: dict[str, NDArray[Any]] = {}
+        self._names: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        return min(self.seen, self.capacity)
+
+    def add(self, ledger: Ledger, chosen: NDArray[np.bool_], rng: np.random.Generator) -> None:
+        """Take in the chosen decisions (N,) bool of a ledger.
+
+        Raises:
+            ConfigError: they are not of one token and features of one shape, or are of other games than before.
+        """
+        rows = np.flatnonzero(chosen)
+        columns = _columns(ledger, rows, follows=getattr(self.places, "follows", False))
+        names = {name: getattr(ledger, name) for name in NAMES}
+        if not self._held:
+            self._names = names
+            self._held = {k: np.zeros((self.capacity, *c.shape[1:]), c.dtype) for k, c in columns.items()}
+        if names != self._names or any(c.shape[1:] != self._held[k].shape[1:] for k, c in columns.items()):
+            raise ConfigError(f"a buffer of {self._names} cannot take in decisions of {names}")
+        places = self.places(self.seen, len(rows), self.capacity, rng)
+        kept = places >= 0
+        for name, column in columns.items():
+            self._held[name][places[kept]] = column[kept]
+        self.seen += len(rows)
+
+    def drawn(self, rng: np.random.Generator, policy: str, version: int) -> Ledger | None:
+        """A batch, as decisions that the policy of this name has just made; None as long as there are too few.
+
+        A decision whose successor is known stands before it in one sequence, where the successor has weight 0.
+        """
+        if len(self) < self.least:
+            return None
+        first = rng.integers(len(self), size=self.draw)
+        count = 1 + self._held["follows"][first]
+        sequence = np.repeat(np.arange(self.draw), count)
+        second = np.r_[False, sequence[1:] == sequence[:-1]]
+        columns = {k: c[(np.repeat(first, count) + second) % self.capacity] for k, c in self._held.items()}
+        columns.pop("follows")
+        n = len(sequence)
+        return Ledger(
+            **columns, episode=sequence, sequence=sequence, policy=np.zeros(n, np.int32), group=np.zeros(n, np.int32),
+            source=np.zeros(n, np.int32), sample=np.zeros(n, np.int64), version=np.full(n, version, np.int64),
+            order=second.astype(np.int64), weight=np.where(second, 0.0, 1.0), truncated=np.zeros(n, np.bool_),
+            offset=np.arange(n), length=np.ones(n, np.int64), sampled=np.ones(n, np.bool_),
+            old=np.full(n, np.nan, np.float32), token_rewards=np.zeros(n), token_values=np.full(n, np.nan, np.float32),
+            collision=np.full(n, np.nan, np.float32), replies=None, policies=(policy,),
+            groups=("drawn",), **self._names,
+        )  # fmt: skip
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Arrays by name, and what JSON can hold."""
+        held = {name: column[: len(self)] for name, column in self._held.items()}
+        return held, {"seen": self.seen, "names": {name: list(n) for name, n in self._names.items()}}
+
+    def load(self, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+        """Continue from what `state` returned."""
+        self.seen, self._held = int(about["seen"]), {}
+        self._names = {name: tuple(n) for name, n in about["names"].items()}
+        for name, column in arrays.items():
+            self._held[name] = np.zeros((self.capacity, *column.shape[1:]), column.dtype)
+            self._held[name][: len(column)] = column
+
+
+def make_buffer(choice: Named) -> Buffer | None:
+    """The buffer that a configuration asks for.
+
+    Raises:
+        UnknownName: there is no such buffer, or it has no such setting.
+        ConfigError: a setting is missing or impossible.
+    """
+    if choice.name == "none":
+        return None
+    known = inspect.signature(Buffer).parameters
+    for key in choice.settings:
+        if key not in known or key == "kind":
+            raise UnknownName(f"setting of the buffer {choice.name}", key, [k for k in known if k != "kind"])
+    lacking = [key for key in ("capacity", "draw") if key not in choice.settings]
+    if lacking:
+        raise ConfigError(f"the buffer {choice.name} wants {', '.join(lacking)}")
+    return Buffer(choice.name, **choice.settings)
+
+
+def _columns(ledger: Ledger, rows: NDArray[np.int64], *, follows: bool) -> dict[str, NDArray[Any]]:
+    if not isinstance(ledger.prompts, np.ndarray) or ledger.legal is None or (ledger.length[rows] != 1).any():
+        raise ConfigError(
+            "a buffer holds decisions of networks: features of one shape, and moves of one token"
+        )
+    next_one = np.zeros(len(rows), np.bool_)
+    if follows and len(rows):
+        next_one[:-1] = (np.diff(rows) == 1) & (np.diff(ledger.sequence[rows]) == 0)
+    single = dataclasses.replace(ledger, replies=None).take(rows)
+    kept = {name: getattr(single, name) for name in KEPT}
+    return {**kept, "prompts": single.prompts, "legal": single.legal, "follows": next_one}

@@ -1,0 +1,67 @@
+"""Collecting whole games as arrays: in every step one game a row, from its beginning to its end.
+
+Nothing is cut, so that nothing has to be estimated, estimators that compare whole episodes have them, and a mixture
+of agents is drawn anew for every seat of every game.
+
+Shape letters: T decisions of the longest game, N rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ludus.core.batch import Autoreset
+from ludus.core.errors import TrainingError
+from ludus.core.game import Seat
+from ludus.core.ledger import Ledger
+from ludus.training.collect import ArrayCollector, Stretch, Tally
+from ludus.training.lineup import Cast
+from ludus.training.gathering import Collect
+
+TIMED = ("observation", "legal", "mover", "move", "logprob", "value", "done", "pay", "opening")
+
+
+class WholeCollector(ArrayCollector):
+    """Plays N games to their end in every step.
+
+    Args:
+        game: the rules; every seat is a player.
+        rows: games of a step, side by side (N).
+        length: how many decisions a game may have.
+        seed: decides chance and moves.
+    """
+
+    autoreset: ClassVar[Autoreset] = "disabled"
+
+    def collect(self, cast: Cast, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
+        """N whole games.
+
+        Raises:
+            TrainingError: one is longer than `length`.
+        """
+        self.batch.reset()
+        self._earned[:], self._count[:] = self.batch.opening, 0
+        agents, table = self._seated(cast, lineup)
+        tally = Tally(first=self.game.seats[0])
+        s = Stretch.blank(self.length, self.batch, np.ones(self.batch.n, np.bool_), self._earned.copy())
+        played = 0
+        while not self.batch.done.all():
+            if played == self.length:
+                raise TrainingError(
+                    f"{self.game.id}: {int((~self.batch.done).sum())} of {self.batch.n} games go on after "
+                    f"{self.length} decisions, and whole ones are wanted: raise collect.length"
+                )
+            self._step(s, played, agents, table, tally)
+            played += 1
+        s = dataclasses.replace(s, **{name: getattr(s, name)[:played] for name in TIMED})
+        live = (s.mover >= 0).ravel()
+        s.mover[s.mover < 0] = 0  # of rows that are over: they are left out of the ledger
+        ledger = self._ledger(s, agents, table, np.zeros(table.shape))
+        assert ledger.legal is not None  # of arrays it never is
+        whole = ledger.take(np.asarray(ledger.legal.any(1)))
+        assert len(whole) == live.sum()  # who may do nothing decides nothing
+        return whole, tally
