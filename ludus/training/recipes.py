@@ -24,6 +24,16 @@ MAGNET: Table = {
 }  # fmt: skip
 """Magnetic mirror descent on top of PPO (Sokota et al. 2022, arXiv:2206.05825), the magnet a moving average."""
 
+BEST_RESPONSE: Table = {
+    **PPO,
+    "objective": {
+        **PPO["objective"], "loss": {"name": "clip", "low": 0.2, "high": 0.2},
+        "entropy": 0.05, "entropy_control": {"name": "falling", "share": 0.995},
+    },
+    "optimiser": {**PPO["optimiser"], "rate": 1e-3},
+}  # fmt: skip
+"""PPO against opponents that stay as they are: faster, and with an entropy bonus that falls to nothing."""
+
 _LM: Table = {"name": "adamw", "rate": 1e-6, "eps": 1e-8, "clip": 1.0}
 
 GRPO: Table = {
@@ -187,7 +197,7 @@ DPO: Table = {
 """Rafailov et al. 2023, arXiv:2305.18290. Wants groups: collect.samples of at least two."""
 
 PRESETS: dict[str, Table] = {
-    "ppo": PPO, "magnet": MAGNET, "grpo": GRPO, "dr_grpo": DR_GRPO, "dapo": DAPO, "spiral": SPIRAL,
+    "ppo": PPO, "magnet": MAGNET, "best_response": BEST_RESPONSE, "grpo": GRPO, "dr_grpo": DR_GRPO, "dapo": DAPO, "spiral": SPIRAL,
     "magnet_lm": MAGNET_LM, "ppo_verl": PPO_VERL, "ppo_trl": PPO_TRL, "grpo_classic": GRPO_CLASSIC, "gspo": GSPO,
     "cispo": CISPO, "rloo_trl": RLOO_TRL, "reinforce++": REINFORCE_PP, "rae_selfplay": SPIRAL, "icepop": ICEPOP,
     "prime_dppo": PRIME_DPPO, "sft": SFT, "rft": RFT, "dpo": DPO,
