@@ -10,7 +10,7 @@ a game is, its tables.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -337,3 +337,19 @@ def averaged(tables: Tables, total: Rows) -> Rows:
     even = tables.legal / tables.legal.sum(1, keepdims=True)
     policy: Rows = np.divide(total, whole, out=even, where=whole > 0)
     return policy
+
+
+def mixed(tables: Tables, policies: Sequence[Rows], weights: ArrayLike) -> Rows:
+    """The policy (I, A) whose every outcome is as likely as if one of `policies` were drawn before each game.
+
+    Args:
+        tables: of a game whose seats remember their own moves.
+        policies: (I, A) each.
+        weights: how likely each is drawn, one number a policy.
+
+    Raises:
+        ContractError: a seat forgets what it knew.
+    """
+    share = np.asarray(weights, np.float64)
+    total = sum(w * reached(tables, one) for w, one in zip(share, policies, strict=True) if w)
+    return averaged(tables, np.asarray(total))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +22,15 @@ from ludus.core.batch import Autoreset, Batch
 from ludus.core.errors import ConfigError
 from ludus.core.game import Seat, role_of
 from ludus.core.ledger import Ledger
-from ludus.training.lineup import Cast, exchanged, turns
+from ludus.training.drawers import Drawer, Mixture, draw
+from ludus.training.lineup import exchanged, turns
 
 
-@runtime_checkable
-class Drawer(Protocol):
-    """An agent that moves in many positions at once, as `ludus.agents.network` does."""
+class Finder(Protocol):
+    """Finds agents by name, as `ludus.training.lineup.Cast` does."""
 
-    name: str
-    version: int
-
-    def draw(self, features: NDArray[Any], legal: NDArray[np.bool_], uniform: NDArray[np.float64]) -> Any:
-        """Moves (N,), their log-probabilities (N,) and values (N,)."""
+    def find(self, name: str) -> Agent:
+        """The agent called `name`."""
 
 
 @dataclass(slots=True)
@@ -147,21 +144,23 @@ class ArrayCollector:
         rows: games side by side (N).
         length: decisions of each row in a step (T).
         seed: decides chance and moves.
+        exchange: seat the occupants of a role at all of its seats in turn, each row in its own order;
+            else where the lineup says.
     """
 
     autoreset: ClassVar[Autoreset] = "same_step"
 
-    def __init__(self, game: Any, *, rows: int, length: int, seed: int) -> None:
+    def __init__(self, game: Any, *, rows: int, length: int, seed: int, exchange: bool = True) -> None:
         if not isinstance(game, ArrayGame):
             raise ConfigError(f"{game!r} is no array game: collect by = 'play'")
-        self.game, self.length = game, length
+        self.game, self.length, self.exchange = game, length, exchange
         seeds = np.random.SeedSequence(seed).generate_state(2)
         self.batch = Batch(game, rows, int(seeds[0]), autoreset=self.autoreset)
         self.rng = np.random.default_rng(seeds[1])
         self._earned = self.batch.opening.astype(np.float64)  # (N, K) so far in each row's game
         self._count = np.zeros(rows, np.int64)  # decisions so far in each row's game
 
-    def collect(self, cast: Cast, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
+    def collect(self, cast: Finder, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
         """T decisions of every row, and the games that ended meanwhile."""
         agents, table = self._seated(cast, lineup)
         tally = Tally(first=self.game.seats[0])
@@ -170,11 +169,11 @@ class ArrayCollector:
             self._step(s, t, agents, table, tally)
         return self._ledger(s, agents, table, self._bootstrap(agents, table)), tally
 
-    def _seated(self, cast: Cast, lineup: Mapping[Seat, str]) -> tuple[list[Agent], NDArray[np.int64]]:
+    def _seated(self, cast: Finder, lineup: Mapping[Seat, str]) -> tuple[list[Agent], NDArray[np.int64]]:
         """The agents, and which of them sits where: (N, K) indices."""
         names: dict[str, int] = {}
         table = np.zeros((self.batch.n, len(self.game.seats)), np.int64)
-        count = turns(self.game, lineup)
+        count = turns(self.game, lineup) if self.exchange else 1
         for turn in range(count):
             seats = exchanged(self.game, lineup, turn)
             for k, seat in enumerate(self.game.seats):
@@ -183,7 +182,7 @@ class ArrayCollector:
                 table[turn::count, k] = self._drawn(members, shares, len(table[turn::count]))
         agents = [cast.find(name) for name in names]
         for agent in agents:
-            if not isinstance(agent, (Drawer, Uniform)):
+            if not isinstance(agent, (Drawer, Uniform, Mixture)):
                 raise ConfigError(f"{agent.name} cannot move in many positions at once: collect by = 'play'")
         return agents, table
 
@@ -219,7 +218,7 @@ class ArrayCollector:
         self, s: Stretch, t: int, mine: NDArray[np.int64], agent: Agent, uniform: NDArray[np.float64]
     ) -> None:
         """Note what an agent plays at time t in some rows."""
-        drawn = _draw(agent, s.observation[t, mine], s.legal[t, mine], uniform)
+        drawn = draw(agent, mine, s.observation[t, mine], s.legal[t, mine], uniform)
         s.move[t, mine], s.logprob[t, mine], s.value[t, mine] = drawn
 
     def _book(
@@ -236,19 +235,22 @@ class ArrayCollector:
                 mine = over[table[over, k] == index]
                 if len(mine):
                     tally.earned(agent.name, seat, float(self._earned[mine, k].sum()), len(mine))
+        for agent in agents:
+            if isinstance(agent, Mixture):
+                agent.deal(over)
         self._earned[over] = s.opening[t, over]
         self._count[over] = 0
 
     def _bootstrap(self, agents: Sequence[Agent], table: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(N, K) what each seat expects, seeing what it now sees."""
+        """(N, K) what each seat expects, seeing what it now sees; nan of those who value nothing."""
         worth = np.full(table.shape, np.nan)
         anything = np.ones_like(self.batch.legal)
         for k in range(table.shape[1]):
             seen = self.batch.look(k)
             for index, agent in enumerate(agents):
                 mine = np.flatnonzero(table[:, k] == index)
-                if len(mine):
-                    worth[mine, k] = _draw(agent, seen[mine], anything[mine], np.zeros(len(mine)))[2]
+                if len(mine) and hasattr(agent, "value"):
+                    worth[mine, k] = draw(agent, mine, seen[mine], anything[mine], np.zeros(len(mine))).values
         return worth
 
     # ------------------------------------------------------------------------ the ledger
@@ -361,15 +363,3 @@ def _credited(s: Stretch, worth: NDArray[np.float64]) -> _Credited:
     row, seat = np.nonzero(s.began[:, None] & (coming >= 0))
     out.early[coming[row, seat], row] = since[row, seat] + s.before[row, seat]
     return out
-
-
-def _draw(
-    agent: Agent, features: NDArray[Any], legal: NDArray[np.bool_], uniform: NDArray[np.float64]
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    if isinstance(agent, Uniform):
-        count = legal.sum(1)
-        pick = (uniform * count).astype(np.int64)
-        move = np.argmax(np.cumsum(legal, 1) > pick[:, None], 1)
-        return move, -np.log(count), np.full(len(move), np.nan)
-    moves, logprobs, values = cast("Drawer", agent).draw(features, legal, uniform)
-    return moves, logprobs, values

@@ -33,6 +33,16 @@ EXPERT_ITERATION: Table = {
 """AlphaZero (Silver et al. 2018, arXiv:1712.01815), and Anthony et al. 2017, arXiv:1705.08439: the visits of a search and
 what became of the game. Wants collect.search; learns from what collect.replay offers. Adam in place of momentum."""
 
+BEST_RESPONSE: Table = {
+    **PPO,
+    "objective": {
+        **PPO["objective"], "loss": {"name": "clip", "low": 0.2, "high": 0.2},
+        "entropy": 0.05, "entropy_control": {"name": "falling", "share": 0.995},
+    },
+    "optimiser": {**PPO["optimiser"], "rate": 1e-3},
+}  # fmt: skip
+"""PPO against opponents that stay as they are: faster, and with an entropy bonus that falls to nothing."""
+
 _LM: Table = {"name": "adamw", "rate": 1e-6, "eps": 1e-8, "clip": 1.0}
 
 GRPO: Table = {
@@ -225,8 +235,9 @@ DPO: Table = {
 """Rafailov et al. 2023, arXiv:2305.18290. Wants groups: collect.samples of at least two."""
 
 PRESETS: dict[str, Table] = {
-    "ppo": PPO, "magnet": MAGNET, "expert_iteration": EXPERT_ITERATION, "grpo": GRPO, "dr_grpo": DR_GRPO, "dapo": DAPO, "spiral": SPIRAL,
-    "magnet_lm": MAGNET_LM, "ppo_verl": PPO_VERL, "ppo_trl": PPO_TRL, "grpo_classic": GRPO_CLASSIC, "gspo": GSPO,
-    "cispo": CISPO, "rloo_trl": RLOO_TRL, "reinforce++": REINFORCE_PP, "rae_selfplay": SPIRAL, "icepop": ICEPOP,
-    "prime_dppo": PRIME_DPPO, "dqn": DQN, "nfsp_average": NFSP_AVERAGE, "rnad": RNAD, "sft": SFT, "rft": RFT, "dpo": DPO,
+    "ppo": PPO, "magnet": MAGNET, "best_response": BEST_RESPONSE, "grpo": GRPO, "dr_grpo": DR_GRPO, "dapo":
+    DAPO, "spiral": SPIRAL, "expert_iteration": EXPERT_ITERATION, "magnet_lm": MAGNET_LM, "ppo_verl":
+    PPO_VERL, "ppo_trl": PPO_TRL, "grpo_classic": GRPO_CLASSIC, "gspo": GSPO, "cispo": CISPO, "rloo_trl":
+    RLOO_TRL, "reinforce++": REINFORCE_PP, "rae_selfplay": SPIRAL, "icepop": ICEPOP, "prime_dppo":
+    PRIME_DPPO, "dqn": DQN, "nfsp_average": NFSP_AVERAGE, "rnad": RNAD, "sft": SFT, "rft": RFT, "dpo": DPO,
 }  # fmt: skip

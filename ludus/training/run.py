@@ -44,7 +44,6 @@ from ludus.training.settings import LearnerConfig, Phase, RunConfig
 from ludus.training.sharding import cut
 from ludus.training.store import Parts, Store, arrays_of, tensors_of
 from ludus.training.transcripts import Library
-from ludus.training.whole import collector
 
 
 def train(config: RunConfig, *, resume: bool = False, quiet: bool = False) -> Path:

@@ -32,10 +32,10 @@ from ludus.core.batch import Autoreset
 from ludus.core.errors import ConfigError
 from ludus.core.game import Seat
 from ludus.core.ledger import NAMED, Ledger, join
-from ludus.training.whole import WholeCollector
 from ludus.training.collect import ArrayCollector, Stretch, Tally
 from ludus.training.gathering import Collect, Search
 from ludus.training.lineup import Cast
+from ludus.training.whole import WholeCollector
 
 BLOCK = 64  # positions that a network evaluates at a time, see `ludus.agents.tree.evaluator`
 TIMED = ("observation", "legal", "mover", "move", "logprob", "value", "done", "pay", "opening", "target")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from ludus.core.game import Seat
 from ludus.core.ledger import Ledger
 from ludus.training.collect import ArrayCollector, Stretch, Tally
 from ludus.training.lineup import Cast
-from ludus.training.gathering import Collect
 
 TIMED = ("observation", "legal", "mover", "move", "logprob", "value", "done", "pay", "opening")
 

@@ -68,7 +68,9 @@ def test_the_loss_rate_of_random_nim_by_recursion() -> None:
     game = make("nim", stones=9)
     best = optimal(game)
     tables = tabulate(game)
-    by_view = {(tables.owner[i], tables.views[i].digest()): best[tables.names[i]] for i in range(len(tables.names))}
+    by_view = {
+        (tables.owner[i], tables.views[i].digest()): best[tables.names[i]] for i in range(len(tables.names))
+    }
 
     @functools.cache
     def lost(record: bytes, at: int, state_of: object) -> float:

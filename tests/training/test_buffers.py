@@ -9,8 +9,8 @@ import ludus
 from ludus.agents.network import fresh
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.training.buffers import Buffer, make_buffer, reservoir
-from ludus.training.lineup import Cast
 from ludus.training.choices import Named
+from ludus.training.lineup import Cast
 from ludus.training.whole import WholeCollector
 
 

@@ -14,7 +14,18 @@ from ludus.training.learner import Learner
 from ludus.training.recipes import PRESETS
 
 OF_TOKENS = sorted(
-    {*PRESETS} - {"ppo", "magnet", "magnet_lm", "sft", "expert_iteration", "dqn", "nfsp_average", "rnad"}
+    {*PRESETS}
+    - {
+        "ppo",
+        "magnet",
+        "magnet_lm",
+        "sft",
+        "best_response",
+        "expert_iteration",
+        "dqn",
+        "nfsp_average",
+        "rnad",
+    }
 )  # those are for legal moves, or files
 
 
