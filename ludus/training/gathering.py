@@ -26,6 +26,8 @@ class Search:
     """How much of the root's priors is noise."""
     drawn: Count = 12
     """Moves of each game that are drawn in proportion to their visits; the later ones are the most visited."""
+    threads: Number = 1
+    """Threads that search a share of the games each, whatever the threads of torch. Changes time, not results."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """In which numbers the network is computed while searching; bfloat16 is faster where the processor has it."""
 

@@ -116,9 +116,7 @@ class Run:
         if config.collect.by == "arrays" or config.collect.search.simulations:
             if len(self.games) > 1:
                 raise ConfigError("arrays hold one game: learn several with collect.by = 'play'")
-            self.collector = collector(
-                self.games[0], config.collect, seed=int(seeds[2]), threads=config.threads
-            )
+            self.collector = collector(self.games[0], config.collect, seed=int(seeds[2]))
         self.store = Store(self.folder, keep=config.keep_checkpoints, writes=world.first)
         self.done = self.decisions = 0
         self.seconds = 0.0

@@ -53,7 +53,6 @@ class SearchCollector(ArrayCollector):
         seed: decides chance, noise and moves.
         search: how positions are searched.
         replay: from how many earlier steps decisions are offered again.
-        threads: that search a share of the games each.
 
     Raises:
         ConfigError: the game cannot be searched.
@@ -70,15 +69,14 @@ class SearchCollector(ArrayCollector):
         seed: int,
         search: Search,
         replay: int = 0,
-        threads: int = 1,
     ) -> None:
         super().__init__(game, rows=rows, length=length, seed=seed)
         self.search = search
         settings: Any = {"exploration": search.exploration, "alpha": search.alpha, "share": search.share}
-        share = -(-rows // threads)
-        self.trees = [tree.Search(game, share, search.simulations, **settings) for _ in range(threads)]
+        share = -(-rows // search.threads)
+        self.trees = [tree.Search(game, share, search.simulations, **settings) for _ in range(search.threads)]
         # Each searches by itself: together in every layer of the network they would wait for each other.
-        self._threads = ThreadPoolExecutor(threads, "ludus-search", torch.set_num_threads, (1,))
+        self._threads = ThreadPoolExecutor(search.threads, "ludus-search", torch.set_num_threads, (1,))
         self.replay: deque[Ledger] = deque(maxlen=replay)
 
     def collect(self, cast: Cast, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
@@ -152,7 +150,7 @@ class SearchCollector(ArrayCollector):
             self.replay.append(Ledger(**parts, replies=None))
 
 
-def collector(game: Any, collect: Collect, *, seed: int, threads: int) -> ArrayCollector:
+def collector(game: Any, collect: Collect, *, seed: int) -> ArrayCollector:
     """What a configuration collects decisions of an array game with.
 
     Raises:

@@ -113,7 +113,7 @@ def test_decisions_of_earlier_steps_are_offered_again(played):
 
 def test_threads_find_what_one_finds(played, tmp_path):
     game, [(ledger, _), *_] = played
-    collector = SearchCollector(game, rows=12, length=9, seed=3, search=Search(12, drawn=2), threads=2)
+    collector = SearchCollector(game, rows=12, length=9, seed=3, search=Search(12, drawn=2, threads=2))
     other, _ = collector.collect(cast_of(game, tmp_path), SELF)
     assert np.array_equal(ledger.ids, other.ids)
     assert np.array_equal(ledger.policy_target, other.policy_target)
