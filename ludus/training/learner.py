@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ludus.core.errors import ConfigError, TrainingError
+from ludus.core.errors import TrainingError
 from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy
 from ludus.training import preparation
@@ -75,18 +75,8 @@ class Learner:
         self._as_sampled = config.old == "rollout" and preparation.compares(config)
         self.weights: list[Tensor] = list(policy.parameters())
         self.optimiser = _optimiser(config.optimiser, self.weights, one_by_one=shards is not None)
-        self.reference = make_reference(config, policy, anchor)
+        self.reference = make_reference(config, policy, anchor, self.needs[0] | self.needs[1])
         self.buffer = make_buffer(config.buffer)
-        wants = config.objective.divergence or {"reference", "divergence"} & (self.needs[0] | self.needs[1])
-        if wants and self.reference is None:
-            raise ConfigError(
-                f"learner {self.name}: a divergence, or the loss {config.objective.loss.name}, needs a reference: "
-                "reference = 'init' or 'magnet'"
-            )
-        if config.values == "reference" and not hasattr(self.reference, "draw"):
-            raise ConfigError(
-                f"learner {self.name}: values = 'reference' needs one, of a network: reference = 'target'"
-            )
 
     @property
     def average(self) -> Any:

@@ -14,6 +14,7 @@ Source: Mnih et al. 2015, Nature 518 (targets); Perolat et al. 2022, arXiv:2206.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
 import numpy as np
@@ -113,13 +114,36 @@ def _mixed(now: Any, before: Any, share: float) -> Tensor:
     return torch.where(finite, mixed, now)
 
 
-def make_reference(config: LearnerConfig, policy: Policy, anchor: Policy | None) -> Reference | None:
-    """The reference that a learner's configuration asks for; `anchor` is the policy as it was at first."""
+def make_reference(
+    config: LearnerConfig, policy: Policy, anchor: Policy | None, needs: AbstractSet[str] = frozenset()
+) -> Reference | None:
+    """The reference that a learner's configuration asks for.
+
+    Args:
+        config: of the learner.
+        policy: the policy that learns.
+        anchor: what it was at first.
+        needs: what estimator, shapers, loss and modifiers need to know.
+
+    Raises:
+        ConfigError: there is none, and something needs it; or it values nothing, and has to.
+    """
+    found: Reference | None = anchor
     if config.reference == "regularisation":
-        return Regularisation(policy, config.reference_every)
-    if config.reference in ("magnet", "target"):
-        return policy.frozen(f"{policy.name}@{config.reference}")
-    return anchor
+        found = Regularisation(policy, config.reference_every)
+    elif config.reference in ("magnet", "target"):
+        found = policy.frozen(f"{policy.name}@{config.reference}")
+    name = config.name or config.policy
+    if found is None and (config.objective.divergence or needs & {"reference", "divergence"}):
+        raise ConfigError(
+            f"learner {name}: a divergence, the estimator {config.estimator.name} or the loss "
+            f"{config.objective.loss.name} needs a reference: reference = 'init' or 'magnet'"
+        )
+    if config.values == "reference" and not hasattr(found, "draw"):
+        raise ConfigError(
+            f"learner {name}: values = 'reference' needs one, of a network: reference = 'target'"
+        )
+    return found
 
 
 def follow(reference: Reference | None, policy: Policy, config: LearnerConfig, updates: int) -> None:

@@ -139,18 +139,17 @@ class LearnerConfig:
     old: Literal["recompute", "rollout"] = "recompute"
     """Old log-probabilities: scored again before the update, or as they were when sampled."""
     reference: Literal["", "init", "magnet", "target", "regularisation"] = ""
-    """What the divergence is from: the first weights, a moving average of the weights, the weights as they were some
-    steps ago, or such a state of the moving average, which the next one replaces by and by (R-NaD)."""
+    """What the divergence is from: the first weights, a moving average, the weights of some steps ago, or such a state of
+    the moving average, which the next one replaces by and by (R-NaD)."""
     magnet_rate: Share = 0.01
     """How fast the moving average follows, for each step."""
     reference_every: Number = 100
     """Steps after which a target or a regularisation is replaced."""
     values: Literal["rollout", "reference"] = "rollout"
-    """Values that estimators read: as they were when decisions were made, or as the reference now has them (of a
-    regularisation the moving average)."""
+    """Values that estimators read: those of when decisions were made, or the reference's, as it now is."""
     buffer: Choice = Named("none")
-    """Decisions of earlier steps that batches are drawn from: none, circular (the last ones) or reservoir (all alike),
-    both with capacity, draw (decisions of a batch) and least (how many there must be)."""
+    """Decisions of earlier steps that batches are drawn from: none, circular (the last ones) or reservoir (all alike);
+    both take capacity, draw (decisions of a batch) and least (how many there must be)."""
     truncated: Literal["keep", "mask", "drop"] = "keep"
     """Replies cut at the token limit: learned from; not learned from, while their rewards still count in what others are
     compared with; or left out, with all of their seat's decisions in that episode, before anything is compared."""

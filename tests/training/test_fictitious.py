@@ -113,11 +113,11 @@ FAST = (
 
 
 def test_the_average_of_best_responses_comes_closer_to_equilibrium(tmp_path):
-    """40,000 decisions of the 1.5 million of the config, at higher rates: from .917 to under .45."""
-    config = short("nfsp_kuhn.toml", tmp_path, "phases.0.steps=160", "evaluate.every=160", *FAST)
+    """20,000 decisions of the 1.5 million of the config, at higher rates: from .917 to under .55."""
+    config = short("nfsp_kuhn.toml", tmp_path, "phases.0.steps=80", "evaluate.every=80", *FAST)
     points = curve(train(config, quiet=True), "eval/nash_conv/average")
     assert points[0] == pytest.approx(0.917, abs=0.02)
-    assert points[160] < 0.45
+    assert points[80] < 0.55
 
 
 def test_buffers_and_targets_are_resumed(tmp_path, monkeypatch):

@@ -39,10 +39,10 @@ def v_trace(
     """Values and advantages of each player, past the other's decisions, which importance ratios correct for.
 
     Going back in time, with c = pi / mu of a decision, and for each player what was carried since its next one
-    (d rewards, corrected; u the same uncorrected; V and v the value and the target there; x the ratios in between):
+    (d rewards, corrected; u the same uncorrected; W and w the value and the target there; x the ratios in between):
 
-        its own      v = V_t + min(rho, c x) (r + u - eta D + V - V_t) + trace min(c_max, c x) (v - V)
-                     A = r x + d + x v - V_t;   then d = u = 0, V = V_t, v = its target, x = 1
+        its own      v = V + min(rho, c x) (r + u - eta D + W - V) + trace min(c_max, c x) (w - W)
+                     A = r x + d + x w - V;   then d = u = 0, W = V, w = v, x = 1
         the other's  d <- eta D + c d,   u <- u + eta D,   x <- c x
 
     D is the divergence from the reference at the decision. What a player earns until its next decision is taken to
