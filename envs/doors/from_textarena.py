@@ -11,6 +11,7 @@ here, and a seat that gives no usable reply has said nothing: TextArena judges t
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import numbers
 import random  # noqa: TID251 - TextArena's games draw from it: their draws are kept apart from everybody else's
@@ -159,15 +160,18 @@ class FromTextArena(Replayed):
             _listen(tip)
         return tip
 
+    def _steps(self, tip: _Tip, actions: tuple[int | str, ...]) -> dict[Seat, float]:
+        with _apart(tip):
+            return super()._steps(tip, actions)
+
     def _step(self, tip: _Tip, action: int | str) -> dict[Seat, float]:
         who = tip.mover
         try:
-            with _apart(tip):
-                over, _ = tip.env.step(action)
-                rewards = tip.env.close()[0] if over else {}
-                tip.mover = None
-                if not over:
-                    _listen(tip)
+            over, _ = tip.env.step(action)
+            rewards = tip.env.close()[0] if over else {}
+            tip.mover = None
+            if not over:
+                _listen(tip)
         except Exception as fault:
             raise CrewError(
                 f"TextArena's {self.name} fails at {action!r} of player_{who}, seed {tip.seed}, after "
@@ -276,6 +280,7 @@ def _listen(tip: _Tip) -> None:
     heard += [str(text) for who, text, kind in tip.told if who == -1 and kind.name != "GAME_ADMIN"]
 
 
+@functools.lru_cache(maxsize=1024)
 def _generators(seed: int) -> tuple[Any, Any]:
     """The states of Python's and numpy's global generators after seeding both."""
     return random.Random(seed).getstate(), np.random.RandomState(seed).get_state()

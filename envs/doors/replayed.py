@@ -51,6 +51,13 @@ class Replayed(Game[Played]):
     def _step(self, tip: Any, action: int | str) -> dict[Seat, float]:
         """Play `action`, add it to the tip's, and say what each seat earned."""
 
+    def _steps(self, tip: Any, actions: tuple[int | str, ...]) -> dict[Seat, float]:
+        """Play one action after the other, and say what the last one earned."""
+        paid: dict[Seat, float] = {}
+        for action in actions:
+            paid = self._step(tip, action)
+        return paid
+
     def start(self, rng: np.random.Generator) -> Played:
         return Played(int(rng.integers(2**31)))
 
@@ -61,7 +68,7 @@ class Replayed(Game[Played]):
         """The state after one more action."""
         tip = self._at(state)
         self._tips.remove(tip)  # should the environment raise, it is not used again
-        paid = self._step(tip, action)
+        paid = self._steps(tip, (action,))
         self._tips.append(tip)
         return Played(state.seed, tip.actions, tuple((s, r) for s, r in paid.items() if r))
 
@@ -75,8 +82,8 @@ class Replayed(Game[Played]):
             self._tips.remove(tip)
         else:
             tip = self._begin(state.seed, self._tips.pop(0) if len(self._tips) >= LIVE else None)
-        for action in state.actions[len(tip.actions) :]:
-            self._step(tip, action)
+        if behind := state.actions[len(tip.actions) :]:
+            self._steps(tip, behind)
         self._tips.append(tip)
         return tip
 
