@@ -38,7 +38,8 @@ class Backgammon(ArrayGame):
     has one on the bar or in the winner's home) wins 3. After so many turns the game is drawn.
 
     Source: the rules are those of OpenSpiel's backgammon, where one action is two checkers' moves; moves are those of
-    Pgx (Koyamada et al. 2023, arXiv 2303.17503), whose rules do not ask for as many dice as can be played.
+    Pgx (Koyamada et al. 2023, arXiv 2303.17503), whose rules do not ask for as many dice as can be played. OpenSpiel's
+    hyper_backgammon pays nobody (it waits for fifteen checkers); here who wins is paid 1.
 
     Args:
         scoring: "winloss"; "gammons", which count 2; "full", backgammons count 3.
@@ -176,7 +177,9 @@ class Backgammon(ArrayGame):
             for p in range(24, 0, -1)
             if own[p] or other[p]
         ]
-        dice = ", ".join(str(die) for die, left in zip(s.dice.tolist(), s.left.tolist(), strict=True) for _ in range(left))
+        dice = ", ".join(
+            str(die) for die, left in zip(s.dice.tolist(), s.left.tolist(), strict=True) for _ in range(left)
+        )
         whose = "It is your turn" if seat == s.turn else "It is the other's turn"
         return (
             f"Points: {', '.join(points)}.\n"
@@ -251,4 +254,4 @@ def worth(s: Any) -> int:
     loser = 1 - s.turn
     if s.checkers[loser, 0] or s.best == 1:
         return 1
-    return min(s.best, 3 if s.held[loser] >> 19 else 2)
+    return min(int(s.best), 3 if s.held[loser] >> 19 else 2)
