@@ -85,6 +85,7 @@ __all__ = [
 
 GAMES.lazily(
     {
+        "backgammon": "ludus.envs.board.backgammon",
         "battleship": "ludus.envs.board.battleship",
         "breakthrough": "ludus.envs.board.breakthrough",
         "checkers": "ludus.envs.board.checkers",

@@ -22,6 +22,7 @@ from ludus.testing import CLAUSES, check_agent, check_game, examine
 
 HALF = np.ones(2, np.bool_)
 LONG = (  # their games are
+    "backgammon",
     "battleship",
     "breakthrough",
     "checkers",

@@ -14,6 +14,8 @@ from ludus.core.reading import write_move
 
 FOLDER = Path(__file__).parent / "golden"
 GAMES = {  # by the name of the file, which may say more than the game's
+    "backgammon": {"turns": 8},
+    "backgammon-hyper": {"hyper": True},
     "battleship": {"rows": 2, "columns": 3, "ship_sizes": [2], "shots": 3},
     "breakthrough": {"rows": 4, "columns": 3},
     "checkers": {"columns": 4},
