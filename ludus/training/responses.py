@@ -57,7 +57,7 @@ class Training:
     """
 
     learner: LearnerConfig
-    rows: int = 256
+    rows: int = 128
     length: int = 32
     network: Mapping[str, Any] | None = None
 

@@ -12,7 +12,9 @@ from ludus.training.configuration import parse, tables
 from ludus.training.learner import Learner
 from ludus.training.recipes import PRESETS
 
-OF_TOKENS = sorted({*PRESETS} - {"ppo", "magnet", "best_response", "magnet_lm", "sft"})  # those are for legal moves, or files
+OF_TOKENS = sorted(
+    {*PRESETS} - {"ppo", "magnet", "best_response", "magnet_lm", "sft"}
+)  # those are for legal moves, or files
 
 
 def chosen(preset, **changes):
