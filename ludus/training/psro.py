@@ -36,6 +36,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ludus.agents.exact import Tabular
 from ludus.agents.network import network
+from ludus.arenas.exploit import POSITIONS
 from ludus.arenas.metasolvers import METASOLVERS
 from ludus.core.agent import Agent, Uniform
 from ludus.core.errors import ConfigError, UnknownName
@@ -63,7 +64,6 @@ from ludus.training.settings import Number, Phase, RunConfig
 from ludus.training.store import Store, arrays_of
 
 NEAR = 1e-9  # a NashConv that counts as none
-POSITIONS = 500_000  # games with more are played instead of tabulated
 
 
 @dataclass(frozen=True, slots=True)

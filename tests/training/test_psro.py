@@ -9,6 +9,7 @@ import pytest
 import ludus
 from ludus.config import load
 from ludus.core.errors import ConfigError, UnknownName
+from ludus.training import psro
 from ludus.training.psro import Psro
 from ludus.training.run import train
 
@@ -51,10 +52,10 @@ def test_other_meta_solvers_come_nearer(tmp_path, solver):
 
 
 def test_learned_responses_shrink_what_can_be_gained(tmp_path):
-    folder = train(config(tmp_path, "cycles=3", "collect.rows=128"), quiet=True)
+    folder = train(config(tmp_path, "cycles=3", "collect.rows=64"), quiet=True)
     assert curve(folder)[-1] < 0.45
     last = lines(folder)[-1]
-    assert last["global_step"] == 3 * 2 * 15 * 128 * 16
+    assert last["global_step"] == 3 * 2 * 15 * 64 * 16
     assert last["psro/members/player_1"] == 4
     saved = ludus.make_agent("network", path=folder / "members" / "player_0_0003")
     assert saved.name == "player_0_0003"
@@ -86,7 +87,8 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, oracl
     assert (whole / "weights.json").read_text() == (resumed / "weights.json").read_text()
 
 
-def test_games_too_large_for_tables_are_played(tmp_path):
+def test_games_too_large_for_tables_are_played(tmp_path, monkeypatch):
+    monkeypatch.setattr(psro, "POSITIONS", 2000)
     folder = train(
         config(
             tmp_path,
@@ -103,7 +105,8 @@ def test_games_too_large_for_tables_are_played(tmp_path):
     assert first["psro/members/player_0"] == 1
 
 
-def test_what_cannot_be_run_is_refused(tmp_path):
+def test_what_cannot_be_run_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(psro, "POSITIONS", 2000)
     refused = [
         (["recipe_settings.meta_solver=nesh"], UnknownName, "nash"),
         (["recipe_settings.oracles=exact"], UnknownName, "oracle"),

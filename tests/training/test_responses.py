@@ -14,6 +14,7 @@ from ludus.core.exact import best_response, mixed, nash_conv, reached, rows, tog
 from ludus.core.registry import make
 from ludus.core.solvers import solve
 from ludus.core.tables import tabulate
+from ludus.training import drawers
 from ludus.training.drawers import Likeliest, Mixture, drawer
 from ludus.training.responses import learn_response, learned_exploitability, returns
 
@@ -91,7 +92,7 @@ def test_a_mixture_draws_an_agent_for_each_game():
     )
 
 
-def test_what_cannot_be_answered_is_refused():
+def test_what_cannot_be_answered_is_refused(monkeypatch):
     class Mute:
         name = "mute"
 
@@ -103,7 +104,8 @@ def test_what_cannot_be_answered_is_refused():
         learned_exploitability(KUHN, Uniform(), decisions=0)
     with pytest.raises(UnknownName, match="player_1"):
         learn_response(KUHN, "player_2", {"player_0": Uniform()}, steps=1)
-    with pytest.raises(ConfigError, match="more than"):
+    monkeypatch.setattr(drawers, "POSITIONS", 2000)
+    with pytest.raises(ConfigError, match="more than 2000"):
         drawer(make("dark_hex"), Tabular({}), "player_0")
 
 
