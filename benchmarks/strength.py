@@ -12,6 +12,9 @@ interval (Student's t over seeds), and the bound. What is measured:
                      some moves keep it and some do not. An untrained network has about a third
     optimal_searched the same of a search of 200 simulations, which alone, with an untrained network, does well already
     against_uct      score (a draw counts half) of the search, of 200 simulations, in 200 games with uct of 1,000
+    learned_best_response
+                     mean gain over the seats of best responses that are learned in two million decisions a seat: a lower
+                     bound of exploitability, in games too large to tabulate; its row has the 95 % interval over games
 
 Example:
     python benchmarks/strength.py --game kuhn_poker --seed 3
@@ -42,6 +45,7 @@ from ludus.core.exact import answer_rows, nash_conv, rows, tabular
 from ludus.core.play import play
 from ludus.core.registry import make
 from ludus.core.tables import tabulate
+from ludus.training.responses import learned_exploitability
 from ludus.training.run import train
 
 HOME = Path(__file__).parents[1]
@@ -62,11 +66,14 @@ class Bound(NamedTuple):
 
 
 BOUNDS = {
+    "connect_four": [Bound("optimal", 0.84, least=True), Bound("against_uct", 0.90, least=True)],
+    "dark_hex": [Bound("learned_best_response", 0.25)],
     "kuhn_poker": [Bound("nash_conv", 0.04)],
     "leduc_poker": [Bound("nash_conv", 0.36)],
+    "phantom_tic_tac_toe": [Bound("learned_best_response", 0.20)],
     "tic_tac_toe": [Bound("losses", 0.0)],
-    "connect_four": [Bound("optimal", 0.84, least=True), Bound("against_uct", 0.90, least=True)],
 }
+RESPONSE = 2_000_000  # decisions in which each response is learned
 T = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # of 95 %, by seeds
 
 
@@ -117,28 +124,31 @@ def against_uct(game: Any, agent: NetworkAgent) -> float:
     return score / GAMES
 
 
-def measured(game_name: str, folder: Path) -> dict[str, float]:
+def measured(game: Any, folder: Path, seed: int) -> dict[str, float]:
     """Of the last policy of a run."""
-    game: Any = make(game_name)
-    agent = network(str(folder / "policies" / "main"))
-    if game_name == "connect_four":
+    agent, measure = network(str(folder / "policies" / "main")), BOUNDS[game.id][0].measure
+    if measure == "optimal":
         return {**optimal(game, agent), "against_uct": against_uct(game, agent)}
-    if game_name == "tic_tac_toe":
+    if measure == "losses":
         return {"losses": losses(game, agent)}
-    return {"nash_conv": nash_conv(game, tabular(game, agent))}
+    if measure == "nash_conv":
+        return {"nash_conv": nash_conv(game, tabular(game, agent))}
+    found = learned_exploitability(game, agent, decisions=RESPONSE, seed=seed)
+    interval = {name: getattr(found, name) / len(game.players) for name in ("low", "high")}
+    return {measure: found.exploitability, **interval, "response_decisions": found.decisions}
 
 
 def job(game: str, seed: int) -> dict[str, Any]:
     """Train, or go on training, and measure."""
     settings = load(HOME / "configs" / "strength" / f"{game}.toml", [f"seed={seed}", f'name="{game}_{seed}"'])
-    folder = Path(settings.root) / settings.name
+    folder, (played,) = Path(settings.root) / settings.name, settings.every_game
     train(settings, resume=folder.exists())
     metrics = [
         json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     last = max((row for row in metrics if "global_step" in row), key=lambda row: row["step"])
     return {
-        "game": game, "seed": seed, **measured(game, folder), "decisions": last["global_step"],
+        "game": game, "seed": seed, **measured(make(played.name, **played.params), folder, seed), "decisions": last["global_step"],
         "minutes": round(last["time/seconds"] / 60, 2), "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "command": f"make strength GAME={game} SEED={seed}",

@@ -32,6 +32,9 @@ class Finder(Protocol):
     def find(self, name: str) -> Agent:
         """The agent called `name`."""
 
+    def shares(self, name: str) -> Mapping[str, float]:
+        """Who plays under this name, and how often: itself, or the members of a mixture."""
+
 
 @dataclass(slots=True)
 class Tally:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ludus.agents.network import NetworkAgent
+from ludus.arenas.exploit import POSITIONS
 from ludus.core.agent import Agent, Uniform
 from ludus.core.array_game import ArrayGame
 from ludus.core.errors import ConfigError
@@ -152,12 +153,12 @@ def drawer(game: Game[Any], agent: Agent, seat: Seat) -> Agent:
             "uniform player, or an agent that tells its probabilities in a small game"
         )
     try:
-        tables = tabulate(game)
+        tabulate(game, limit=POSITIONS)
     except ValueError as fault:
         raise ConfigError(
             f"{agent.name} moves in one position at a time, and {fault}: give a network"
         ) from fault
-    return cast("Agent", TableDrawer(game, rows(tables, tabular(game, agent)), seat, agent.name))
+    return cast("Agent", TableDrawer(game, rows(game, tabular(game, agent)), seat, agent.name))
 
 
 def draw(

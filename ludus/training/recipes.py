@@ -37,11 +37,11 @@ BEST_RESPONSE: Table = {
     **PPO,
     "objective": {
         **PPO["objective"], "loss": {"name": "clip", "low": 0.2, "high": 0.2},
-        "entropy": 0.05, "entropy_control": {"name": "falling", "share": 0.995},
+        "entropy": 0.2, "entropy_control": {"name": "falling", "share": 0.996},
     },
-    "optimiser": {**PPO["optimiser"], "rate": 1e-3},
+    "optimiser": {**PPO["optimiser"], "rate": 3e-3},
 }  # fmt: skip
-"""PPO against opponents that stay as they are: faster, and with an entropy bonus that falls to nothing."""
+"""PPO against opponents that stay as they are: faster, with an entropy bonus that is larger at first and falls to nothing."""
 
 _LM: Table = {"name": "adamw", "rate": 1e-6, "eps": 1e-8, "clip": 1.0}
 

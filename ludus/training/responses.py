@@ -57,7 +57,7 @@ class Training:
     """
 
     learner: LearnerConfig
-    rows: int = 256
+    rows: int = 128
     length: int = 32
     network: Mapping[str, Any] | None = None
 
@@ -81,6 +81,9 @@ class _Seats:
 
     def find(self, name: str) -> Agent:
         return self.agents[name]
+
+    def shares(self, name: str) -> Mapping[str, float]:
+        return {name: 1.0}
 
 
 def learn_response(

@@ -32,9 +32,8 @@ from ludus.core.batch import Autoreset
 from ludus.core.errors import ConfigError
 from ludus.core.game import Seat
 from ludus.core.ledger import NAMED, Ledger, join
-from ludus.training.collect import ArrayCollector, Stretch, Tally
+from ludus.training.collect import ArrayCollector, Finder, Stretch, Tally
 from ludus.training.gathering import Collect, Search
-from ludus.training.lineup import Cast
 from ludus.training.whole import WholeCollector
 
 BLOCK = 64  # positions that a network evaluates at a time, see `ludus.agents.tree.evaluator`
@@ -79,7 +78,7 @@ class SearchCollector(ArrayCollector):
         self._threads = ThreadPoolExecutor(search.threads, "ludus-search", torch.set_num_threads, (1,))
         self.replay: deque[Ledger] = deque(maxlen=replay)
 
-    def collect(self, cast: Cast, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
+    def collect(self, cast: Finder, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
         """Whole games, N of them, beside those of earlier steps that are offered again."""
         self.batch.reset()
         self._earned[:], self._count[:] = self.batch.opening, 0

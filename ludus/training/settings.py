@@ -311,6 +311,8 @@ class RunConfig:
     """Several processes."""
     recipe: str = ""
     """module:function that is called with this configuration and returns the run, for what it cannot say."""
+    recipe_settings: dict[str, Any] = field(default_factory=dict)
+    """What the recipe takes besides; see its module."""
 
     def __post_init__(self) -> None:
         if not any(game.share for game in self.every_game):

@@ -18,8 +18,7 @@ from ludus.core.batch import Autoreset
 from ludus.core.errors import TrainingError
 from ludus.core.game import Seat
 from ludus.core.ledger import Ledger
-from ludus.training.collect import ArrayCollector, Stretch, Tally
-from ludus.training.lineup import Cast
+from ludus.training.collect import ArrayCollector, Finder, Stretch, Tally
 
 TIMED = ("observation", "legal", "mover", "move", "logprob", "value", "done", "pay", "opening")
 
@@ -36,7 +35,7 @@ class WholeCollector(ArrayCollector):
 
     autoreset: ClassVar[Autoreset] = "disabled"
 
-    def collect(self, cast: Cast, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
+    def collect(self, cast: Finder, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
         """N whole games.
 
         Raises:

@@ -374,7 +374,7 @@ def test_draws_and_coefficients_go_on_where_they_were():
 
 def test_rates_rise_and_fall():
     one = learner(optimiser=Optimiser("sgd", rate=2.0, schedule="cosine", warmup=4))
-    assert [one._rate(step) for step in (1, 4, 6)] == pytest.approx(
+    assert [one._rate(step, 0.0) for step in (1, 4, 6)] == pytest.approx(
         [0.5, 1 + np.cos(0.3 * np.pi), 1 + np.cos(0.5 * np.pi)]
     )
     one = learner(optimiser=Optimiser("adamw", betas=(0.9, 0.95)))
