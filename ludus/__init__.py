@@ -95,6 +95,7 @@ GAMES.lazily(
         "connect_four": "ludus.envs.board.connect_four",
         "dark_hex": "ludus.envs.board.dark_hex",
         "dots_and_boxes": "ludus.envs.board.dots_and_boxes",
+        "go": "ludus.envs.board.go",
         "goofspiel": "ludus.envs.cards.goofspiel",
         "hanabi": "ludus.envs.cards.hanabi",
         "hex": "ludus.envs.board.hex",
