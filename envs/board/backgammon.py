@@ -44,7 +44,7 @@ class Backgammon(ArrayGame):
     Args:
         scoring: "winloss"; "gammons", which count 2; "full", backgammons count 3.
         hyper: three checkers each, on the points 24, 23 and 22; always one point to win.
-        turns: after so many turns the game is drawn.
+        turns: after so many turns the game is drawn; OpenSpiel's max_player_turns is one less.
     """
 
     seats = ("player_0", "player_1")
