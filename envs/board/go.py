@@ -68,7 +68,9 @@ class Go(ArrayGame):
             raise ValueError(f"go needs 5 to 19 rows and columns, not {size}")
         points = size * size
         if not abs(komi) <= points:
-            raise ValueError(f"go needs a komi of at most {points} points, as many as the board has, not {komi}")
+            raise ValueError(
+                f"go needs a komi of at most {points} points, as many as the board has, not {komi}"
+            )
         if limit is not None and not 2 <= limit <= 16384:
             raise ValueError(f"go needs a limit of 2 to 16384 moves, not {limit}")
         self.size, self.komi, self.limit = size, komi, 2 * points if limit is None else limit
@@ -83,13 +85,21 @@ class Go(ArrayGame):
                 ("stones", np.int16, points),
                 ("head", np.int16, points),  # of a stone's string: one of its stones
                 ("link", np.int16, points),  # to the string's next stone, in a ring
-                ("known", np.uint64, 1 << (3 * self.limit // 2).bit_length()),  # codes of all positions, hashed
+                (
+                    "known",
+                    np.uint64,
+                    1 << (3 * self.limit // 2).bit_length(),
+                ),  # codes of all positions, hashed
                 ("limit", np.int16),
                 ("count", np.int16),
                 ("passes", np.int8),
                 ("over", np.int8),
                 ("board", np.int8, points),  # 0, or seat + 1
-                ("beside", np.int8, (2, points)),  # how many stones of a seat touch a point; edges count for both
+                (
+                    "beside",
+                    np.int8,
+                    (2, points),
+                ),  # how many stones of a seat touch a point; edges count for both
                 ("last", np.int8, (2, points)),  # of these, those of strings with no other liberty
                 ("lost", np.int8, (2, points)),  # whether a stone of a seat was ever taken here
                 ("free", np.uint8, points),  # where the mover may put a stone
@@ -162,9 +172,13 @@ class Go(ArrayGame):
             out[2 * SHOWN + 2, :, :] = 1
 
     def describe(self, s: Any, seat: int) -> str:
-        barred = (s.board == 0) & (s.free == 0) if seat == s.count % 2 and not s.over else np.zeros_like(s.board)
+        barred = (
+            (s.board == 0) & (s.free == 0) if seat == s.count % 2 and not s.over else np.zeros_like(s.board)
+        )
         marks = np.where(barred, 3, s.board).reshape(self.size, self.size)
-        rows = [f"{r + 1:>2} " + " ".join(".xo#"[mark] for mark in marks[r]) for r in reversed(range(self.size))]
+        rows = [
+            f"{r + 1:>2} " + " ".join(".xo#"[mark] for mark in marks[r]) for r in reversed(range(self.size))
+        ]
         board = "\n".join([*rows, f"   {' '.join(LETTERS[: self.size])}"])
         changes = [self._changes(s, t) for t in range(SHOWN - 1)]
         told = f"You play {'xo'[seat]}; o gets {self.komi:g} points more. Where # is you may put no stone now.\n{board}"
@@ -304,7 +318,9 @@ def repeats(s: Any, p: int, seat: int) -> bool:
             counted = False
             for j in range(k):
                 other = int(NEAR[size, p, j])
-                counted = counted or (other >= 0 and s.board[other] == 2 - seat and s.head[other] == s.head[q])
+                counted = counted or (
+                    other >= 0 and s.board[other] == 2 - seat and s.head[other] == s.head[q]
+                )
             if not counted:
                 code ^= s.codes[s.head[q]]
     return s.known[slot(s, code)] == code

@@ -56,11 +56,12 @@ from ludus.core.game import Game, Seat
 from ludus.core.registry import make
 from ludus.core.tables import Tables, tabulate
 from ludus.training.checks import check_learner, claim
+from ludus.training.choices import Number
 from ludus.training.drawers import Mixture
 from ludus.training.metrics import Display, Metrics
 from ludus.training.policies import known_settings
 from ludus.training.responses import Training, learn_response, returns
-from ludus.training.settings import Number, Phase, RunConfig
+from ludus.training.settings import Phase, RunConfig
 from ludus.training.store import Store, arrays_of
 
 NEAR = 1e-9  # a NashConv that counts as none
@@ -316,5 +317,5 @@ def _training(config: RunConfig) -> Training:
         if key not in known_settings("network"):
             raise UnknownName("setting of a policy of kind 'network'", key, known_settings("network"))
     (learner,) = config.learners
-    check_learner(learner, arrays=True)
+    check_learner(learner, config.collect)
     return Training(learner, config.collect.rows, config.collect.length, policy.settings)

@@ -71,7 +71,13 @@ def ways(game, states: np.ndarray, depth: int) -> int:
     total = 0
     for a in np.flatnonzero(mask).tolist():
         after = states.copy()
-        loops.solo_move(opened(loops, after), a, np.zeros(2, np.float32))
+        loops.solo_play(
+            opened(loops, after),
+            a,
+            np.zeros(0, np.int32),
+            np.zeros(2, np.float32),
+            np.zeros(mask.shape, np.uint8),
+        )
         total += ways(game, after, depth - 1)
     return total
 

@@ -90,7 +90,9 @@ def test_the_limit_ends_the_game() -> None:
     assert game.payoff(state) == {"player_0": 1.0, "player_1": -1.0}
 
 
-@pytest.mark.parametrize("params", [{"size": 4}, {"size": 20}, {"komi": 82}, {"komi": float("nan")}, {"limit": 1}])
+@pytest.mark.parametrize(
+    "params", [{"size": 4}, {"size": 20}, {"komi": 82}, {"komi": float("nan")}, {"limit": 1}]
+)
 def test_games_that_cannot_be_are_refused(params) -> None:
     with pytest.raises(ValueError, match="go needs"):
         ludus.make("go", **params)

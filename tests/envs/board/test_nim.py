@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import ludus
+from ludus.core.array_game import Position
 
 
 def winner(game, state) -> int:
@@ -14,7 +15,7 @@ def winner(game, state) -> int:
 
     @functools.cache
     def wins(record) -> bool:
-        position = state._replace(record=record)
+        position = Position(record, state.paid)
         (seat,) = game.turn(position) or (None,)
         if seat is None:
             return False  # the other has just taken the last stone
