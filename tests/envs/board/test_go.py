@@ -65,10 +65,10 @@ def test_a_move_that_takes_nothing_may_repeat_a_position() -> None:
     missing[0] = 2
     assert missing.tobytes() == board(game, played(game, moves))
     assert "a1" not in allowed(game, back)
-    assert "a1" in allowed(game, played(game, "a2 d1 b2 c2 pass pass e5 b1 pass"))  # where it never was
+    assert "a1" in allowed(game, played(game, "a2 d1 b2 c2 e5 b1 pass"))  # where no stone of white's was
 
 
-@pytest.mark.parametrize(("komi", "won"), [(24.5, 1), (25, 0), (25.5, -1)])
+@pytest.mark.parametrize(("komi", "won"), [(24.5, 1), (25, 0)])
 def test_one_stone_owns_the_board(komi, won) -> None:
     game = ludus.make("go", size=5, komi=komi)
     assert game.payoff(played(game, "c3 pass pass")).get("player_0", 0) == won
@@ -100,12 +100,14 @@ def test_games_that_cannot_be_are_refused(params) -> None:
 
 # ------------------------------------------------------------------------- beside OpenSpiel
 PAIRS = {
-    "five": ({"size": 5}, 40), "five, no komi": ({"size": 5, "komi": 0.0}, 20), "nine": ({}, 6),
-    "thirteen, short": ({"size": 13, "komi": 0.5, "limit": 250}, 2), "nineteen": ({"size": 19}, 1),
+    "five": ({"size": 5}, 40), "five, no komi": ({"size": 5, "komi": 0.0}, 20), "nine": ({}, 20),
+    "thirteen, short": ({"size": 13, "komi": 0.5, "limit": 250}, 5), "nineteen": ({"size": 19}, 5),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("pair", [
+    pair if pair.startswith("five") else pytest.param(pair, marks=pytest.mark.slow) for pair in PAIRS
+])  # fmt: skip
 def test_random_games_are_openspiels_but_for_repeated_positions(pair) -> None:
     """OpenSpiel calls a game that repeats a position a draw; here, and nowhere else, a move is missing."""
     pyspiel = pytest.importorskip("pyspiel")
@@ -170,8 +172,8 @@ def flood(stones, size, p):
     return string, liberties
 
 
-@pytest.mark.parametrize(("size", "episodes", "quiet"), [(5, 12, True), (6, 3, False)])
-def test_legal_moves_are_those_of_flood_fills_and_remembered_boards(size, episodes, quiet) -> None:
+@pytest.mark.parametrize(("size", "episodes"), [(5, 12), pytest.param(7, 10, marks=pytest.mark.slow)])
+def test_legal_moves_are_those_of_flood_fills_and_remembered_boards(size, episodes) -> None:
     """Positions are compared whole here; quiet moves, which take nothing, are among those that repeat one."""
     game, rng = ludus.make("go", size=size, limit=400), np.random.default_rng(3)
     silent = 0
@@ -195,7 +197,7 @@ def test_legal_moves_are_those_of_flood_fills_and_remembered_boards(size, episod
                 now = plain_play(now, size, action, seat)
                 seen.add(now.tobytes())
             assert game.open(state.record).board.tobytes() == now.tobytes()
-    assert silent or not quiet
+    assert silent
 
 
 def test_planes_are_the_last_eight_positions() -> None:
