@@ -222,7 +222,7 @@ def carry(s: Any, seat: int, a: int) -> Any:
     key = toggle(s, seat, kind, start)
     if taken != EMPTY:
         key ^= toggle(s, 1 - seat, taken, goal)
-    elif kind == PAWN and goal == s.passant:
+    elif kind == PAWN and s.passant and goal == s.passant:
         key ^= toggle(s, 1 - seat, PAWN, goal - 8 if seat == 0 else goal + 8)
     elif kind == KING and abs(goal - start) == 2:
         corner = start + 3 if goal > start else start - 4
