@@ -13,7 +13,7 @@ from ludus.core.game import CHANCE, Choice
 from ludus.core.reading import write_move
 
 FOLDER = Path(__file__).parent / "golden"
-LINES = 600  # of a transcript; longer games are left there
+LINES = 300  # of a transcript, each view or list of options being one; longer games are left there
 GAMES = {  # by the name of the file, which may say more than the game's
     "battleship": {"rows": 2, "columns": 3, "ship_sizes": [2], "shots": 3},
     "breakthrough": {"rows": 4, "columns": 3},
