@@ -182,7 +182,7 @@ def test_promotions(fen, move, after) -> None:
     assert f"FEN: {after} " in game.game.view(game.state, "player_0").text
 
 
-@pytest.mark.parametrize("episodes", [10, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("episodes", [6, pytest.param(200, marks=pytest.mark.slow)])
 def test_random_games_are_openspiels(episodes) -> None:
     """At every step the same moves and the same position in FEN, where player_0 is OpenSpiel's player 1."""
     pyspiel = pytest.importorskip("pyspiel")
