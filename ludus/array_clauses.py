@@ -13,7 +13,7 @@ from ludus.clauses import Moment, Skip, clause, require
 from ludus.core.array_game import ArrayGame, Position
 from ludus.core.compiled import compiling, kernel, odds_for, opened
 from ludus.core.game import CHANCE, Game
-from ludus.core.tables import expand
+from ludus.core.tables import expand, rows_at_once
 
 MOVES = 32  # tried at most in a position, evenly spread over those that are possible
 JOINT_MOVES = 256  # tried at most in a position where seats move together
@@ -25,10 +25,16 @@ def clause_arrays(game: Game[Any], walk: Sequence[Moment]) -> None:
     """The compiled rules of an array game do what the scalar rules do, for every move (of many, for some)."""
     if not isinstance(game, ArrayGame):
         raise Skip("not an array game")
-    unique = list({m.state.record: m for m in walk}.values())
-    records = np.frombuffer(b"".join(m.state.record for m in unique), game.record).copy()
+    unique, rows = list({m.state.record: m for m in walk}.values()), rows_at_once(game)
+    for low in range(0, len(unique), rows):
+        _check_moves(game, unique[low : low + rows])
+
+
+def _check_moves(game: ArrayGame, moments: Sequence[Moment]) -> None:
+    """Compare compiled moves with scalar ones in some positions, all of which are expanded together."""
+    records = np.frombuffer(b"".join(m.state.record for m in moments), game.record).copy()
     after, pay, _, mask, _ = expand(game, records)
-    for i, m in enumerate(unique):
+    for i, m in enumerate(moments):
         turn = game.turn(m.state)
         if len(turn) > 1:
             _check_joint(game, m)

@@ -38,22 +38,14 @@ from ludus.envs.board.chess_attacks import (
     stuck,
 )
 
-HISTORY, EMPTY, PATIENCE = (
-    8,
-    6,
-    100,
-)  # positions that are shown; no piece; moves without a capture or a pawn's move
+HISTORY, EMPTY = 8, 6  # positions that are shown; no kind of piece
+PATIENCE = 100  # moves without a capture or a pawn's move that end the game
 LETTERS, SQUARES = "pnbrqk", tuple(f"{'abcdefgh'[c]}{r + 1}" for r in range(8) for c in range(8))
 LIGHT = np.uint64(0x55AA55AA55AA55AA)
 # A move is a pair of squares, one a queen's or a knight's move from the other, or a pawn's promotion.
 PAIRS = [(a, b) for a in range(64) for b in range(64) if int(RAYS[:, a].sum() | KNIGHTS[a]) >> b & 1]
-LIFTS = [
-    (48 - 40 * seat + a, 56 * (1 - seat) + b)
-    for seat in (0, 1)
-    for a in range(8)
-    for b in range(8)
-    if abs(a - b) < 2
-]
+FILES = [(a, b) for a in range(8) for b in range(8) if abs(a - b) < 2]
+LIFTS = [(48 + a, 56 + b) for a, b in FILES] + [(8 + a, b) for a, b in FILES]
 PLAIN = len(PAIRS)
 STARTS, GOALS = np.array(PAIRS + [pair for pair in LIFTS for _ in range(4)], np.int16).T.copy()
 NUMBERS = np.full((64, 64), -1, np.int16)  # which move goes from one square to another
@@ -222,7 +214,7 @@ def carry(s: Any, seat: int, a: int) -> Any:
     key = toggle(s, seat, kind, start)
     if taken != EMPTY:
         key ^= toggle(s, 1 - seat, taken, goal)
-    elif kind == PAWN and goal == s.passant:
+    elif kind == PAWN and s.passant and goal == s.passant:
         key ^= toggle(s, 1 - seat, PAWN, goal - 8 if seat == 0 else goal + 8)
     elif kind == KING and abs(goal - start) == 2:
         corner = start + 3 if goal > start else start - 4

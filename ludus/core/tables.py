@@ -180,16 +180,20 @@ class _Records(_Growth):
         seen: dict[bytes, int] = {game.first.tobytes(): 0}
         here, numbers, count = game.first.copy(), np.zeros(1, np.int32), 1
         while len(here):
-            after, pay, odds, mask, who = expand(game, here)
-            self.mover += who.tolist()
-            self.info += self._look(here, who, mask[:, : len(game.moves)]).tolist()
-            row, action = np.nonzero(mask)
-            children = after[row, action]
-            fresh, child, count = self._number(children, seen, count)
-            self.too_many(count)
-            chosen = np.where(who[row] == NATURE, odds[row, action], np.nan)
-            self.edges.append((numbers[row], child, action, chosen, pay[row, action].astype(np.float64)))
-            here, numbers = children[fresh], child[fresh]
+            next_, rows = [], rows_at_once(game)
+            for low in range(0, len(here), rows):
+                part, parents = here[low : low + rows], numbers[low : low + rows]
+                after, pay, odds, mask, who = expand(game, part)
+                self.mover += who.tolist()
+                self.info += self._look(part, who, mask[:, : len(game.moves)]).tolist()
+                row, action = np.nonzero(mask)
+                children = after[row, action]
+                fresh, child, count = self._number(children, seen, count)
+                self.too_many(count)
+                chosen = np.where(who[row] == NATURE, odds[row, action], np.nan)
+                self.edges.append((parents[row], child, action, chosen, pay[row, action].astype(np.float64)))
+                next_.append((children[fresh], child[fresh]))
+            here, numbers = (np.concatenate(parts) for parts in zip(*next_, strict=True))
 
     def _number(
         self, children: NDArray[Any], seen: dict[bytes, int], count: int
@@ -223,6 +227,11 @@ class _Records(_Growth):
                 self.information(key, game.seats[seat], view, options)
             info[row] = self.known[key]
         return info
+
+
+def rows_at_once(game: ArrayGame) -> int:
+    """How many records `expand` may be given so that those it makes take 256 MiB at most."""
+    return max(1, (1 << 28) // (max(len(game.moves), game.outcomes) * game.record.itemsize))
 
 
 def expand(game: ArrayGame, records: NDArray[Any]) -> tuple[NDArray[Any], ...]:

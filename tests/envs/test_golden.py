@@ -13,12 +13,14 @@ from ludus.core.game import CHANCE, Choice
 from ludus.core.reading import write_move
 
 FOLDER = Path(__file__).parent / "golden"
+LINES = 300  # of a transcript, each view or list of options being one; longer games are left there
 GAMES = {  # by the name of the file, which may say more than the game's
     "backgammon": {"turns": 8},
     "backgammon-hyper": {"hyper": True},
     "battleship": {"rows": 2, "columns": 3, "ship_sizes": [2], "shots": 3},
     "breakthrough": {"rows": 4, "columns": 3},
     "checkers": {"columns": 4},
+    "chess": {},
     "code_as_task": {"executors": 1},
     "code_as_task-menu": {"menu": True},
     "colonel_blotto": {"coins": 3},
@@ -57,7 +59,7 @@ def transcript(name: str, seed: int = 3) -> str:
     game, rng = ludus.make(name.partition("-")[0], **GAMES[name]), np.random.default_rng(seed)
     lines = [f"{game!r} version {game.version}, random play, seed {seed}", "", game.rules(game.seats[0])]
     state = game.start(rng)
-    while turn := game.turn(state):
+    while (turn := game.turn(state)) and len(lines) < LINES:
         moves = {}
         for seat in turn:
             if seat == CHANCE:

@@ -175,6 +175,39 @@ def test_taking_in_passing() -> None:
     assert "e5d6" not in Player("8/3p4/8/K3P2r/8/8/8/4k3 b - - 0 1")("d7d5").legal  # both pawns leave the row
 
 
+@pytest.mark.parametrize(("fen", "move", "after"), [
+    ("8/8/8/8/8/2k5/p6K/8 b - - 3 9", "a2a1b", "8/8/8/8/8/2k5/7K/b7"),  # square 0, which is not one passed
+    ("1r2k3/P7/8/8/8/8/8/4K3 w - - 0 1", "a7b8n", "1N2k3/8/8/8/8/8/8/4K3"),
+    ("4k3/8/8/8/8/8/7p/4K3 b - - 0 1", "h2h1q", "4k3/8/8/8/8/8/8/4K2q"),
+])  # fmt: skip
+def test_promotions(fen, move, after) -> None:
+    game = Player(fen)
+    assert {move[:4] + kind for kind in "qrbn"} <= set(game.legal)
+    assert move[:4] not in game.legal
+    game(move)
+    assert f"FEN: {after} " in game.game.view(game.state, "player_0").text
+
+
+@pytest.mark.parametrize("episodes", [6, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_games_are_openspiels(episodes) -> None:
+    """At every step the same moves and the same position in FEN, where player_0 is OpenSpiel's player 1."""
+    pyspiel = pytest.importorskip("pyspiel")
+    theirs, rng = pyspiel.load_game("chess"), np.random.default_rng(6)
+    for _ in range(episodes):
+        ours, known = Player(), theirs.new_initial_state()
+        while not known.is_terminal():
+            (seat,) = ours.game.turn(ours.state)
+            assert seat == ours.game.seats[1 - known.current_player()]
+            names = {known.parse_move_to_action(move): move for move in ours.legal}
+            assert sorted(names) == known.legal_actions()
+            assert f"FEN: {known}" in ours.game.view(ours.state, seat).text
+            action = int(rng.choice(known.legal_actions()))
+            known.apply_action(action)
+            ours(names[action])
+        assert ours.over
+        assert [ours.paid.get(seat, 0.0) for seat in ours.game.seats] == known.returns()[::-1]
+
+
 def test_what_is_seen() -> None:
     game = Player()("e2e4 c7c5")
     seen = game.game.view(game.state, "player_0").features
