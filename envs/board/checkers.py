@@ -41,10 +41,12 @@ class Checkers(ArrayGame):
     seats = ("player_0", "player_1")
     zero_sum = True
     perfect_information = True
-    # far: where men become kings; ways: the pieces that may move each way; taking: whether by jumps; idle: moves since something was taken.
+    # far: where each seat's men become kings; ways: the pieces that may move each way; taking: whether they jump;
+    # idle: moves since something was taken.
     record = np.dtype(
         [("pieces", np.uint64, 2), ("kings", np.uint64), ("board", np.uint64), ("far", np.uint64, 2),
-         ("ways", np.uint64, 4), ("taking", np.int8), ("idle", np.int8), ("columns", np.int8), ("turn", np.int8), ("over", np.int8)]
+         ("ways", np.uint64, 4), ("taking", np.int8), ("idle", np.int8), ("columns", np.int8),
+         ("turn", np.int8), ("over", np.int8)]
     )  # fmt: skip
 
     def __init__(self, rows: int = 8, columns: int = 8) -> None:
