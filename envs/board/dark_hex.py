@@ -33,6 +33,7 @@ class DarkHex(ArrayGame):
 
     seats = ("player_0", "player_1")
     zero_sum = True
+    version = 1
 
     def __init__(self, size: int = 3, abrupt: bool = False) -> None:
         if not 2 <= size <= 11:
@@ -45,8 +46,8 @@ class DarkHex(ArrayGame):
              ("abrupt", np.int8)]
         )  # fmt: skip
         self.moves = tuple(f"{ascii_lowercase[c]}{r + 1}" for r in range(size) for c in range(size))
-        # Own stones, the other's as far as known, unknown cells; own tries in order.
-        self.shape = (3 * cells + cells * cells,)
+        # Own stones, the other's as far as known, unknown cells; own tries in order; whether it is player_0's view.
+        self.shape = (3 * cells + cells * cells + 1,)
 
     def setup(self, s: Any) -> None:
         s.abrupt = self.abrupt
@@ -87,6 +88,7 @@ class DarkHex(ArrayGame):
             out[2 * cells + a] = stone == 0
         for i in range(s.count[seat]):
             out[3 * cells + cells * i + s.tries[seat, i] - 1] = 1
+        out[3 * cells + cells * cells] = seat == 0
 
     def describe(self, s: Any, seat: int) -> str:
         known, tried = s.known[seat].tolist(), s.tries[seat, : s.count[seat]].tolist()

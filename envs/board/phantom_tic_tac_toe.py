@@ -28,14 +28,14 @@ class PhantomTicTacToe(ArrayGame):
 
     seats = ("player_0", "player_1")
     zero_sum = True
+    version = 1
     record = np.dtype(
         [("marks", np.int16, 2), ("known", np.int16, 2), ("tries", np.int8, (2, 9)), ("count", np.int8, 2),
          ("turn", np.int8), ("over", np.int8), ("abrupt", np.int8)]
     )  # fmt: skip
     moves = tuple("123456789")
-    shape = (
-        108,
-    )  # own marks, the other's as far as known, unknown squares (9 each); own tries in order (9 x 9)
+    # Own marks, the other's as far as known, unknown squares (9 each); own tries in order (9 x 9); player_0's view or not.
+    shape = (109,)
 
     def __init__(self, abrupt: bool = False) -> None:
         self.abrupt = abrupt
@@ -84,6 +84,7 @@ class PhantomTicTacToe(ArrayGame):
             out[18 + a] = 1 - ((known >> a) & 1)
         for i in range(s.count[seat]):
             out[26 + 9 * i + s.tries[seat, i]] = 1
+        out[108] = seat == 0
 
     def describe(self, s: Any, seat: int) -> str:
         own, known = int(s.marks[seat]), int(s.known[seat])

@@ -37,9 +37,9 @@ BEST_RESPONSE: Table = {
     **PPO,
     "objective": {
         **PPO["objective"], "loss": {"name": "clip", "low": 0.2, "high": 0.2},
-        "entropy": 0.2, "entropy_control": {"name": "falling", "share": 0.996},
+        "entropy": 0.2, "entropy_control": {"name": "falling", "share": 0.998},
     },
-    "optimiser": {**PPO["optimiser"], "rate": 3e-3},
+    "optimiser": {**PPO["optimiser"], "rate": 3e-3}, "epochs": 8,
 }  # fmt: skip
 """PPO against opponents that stay as they are: faster, with an entropy bonus that is larger at first and falls to nothing."""
 

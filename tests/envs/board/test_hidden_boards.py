@@ -196,3 +196,12 @@ def reached(game) -> tuple[int, ...]:
 def test_information_states_of_two_by_two_cells_are_counted_in_two_ways(abrupt, counts) -> None:
     assert tuple(Count("dark_hex", seat, size=2, abrupt=abrupt).all() for seat in range(2)) == counts
     assert reached(ludus.make("dark_hex", size=2, abrupt=abrupt)) == counts
+
+
+@pytest.mark.parametrize("name", ["dark_hex", "phantom_tic_tac_toe"])
+def test_one_network_for_both_seats_can_tell_them_apart(name) -> None:
+    """Before the first try the seats know the same, and their aims are not."""
+    game = ludus.make(name)
+    state = game.start(np.random.default_rng(0))
+    first, second = (game.view(state, seat).features for seat in game.players)
+    assert np.flatnonzero(first != second).tolist() == [len(first) - 1]
