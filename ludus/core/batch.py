@@ -18,6 +18,7 @@ from ludus.core.game import Game
 
 Autoreset: TypeAlias = Literal["same_step", "next_step", "disabled"]
 Illegal: TypeAlias = Literal["raise", "forfeit", "random"]
+Device: TypeAlias = Literal["cpu", "cuda"]
 RANDOM = 2  # the policy for illegal actions,
 DEAL, STAY = -2, -3  # and choices that start a row anew, and that leave it alone: as in ludus.core.kernel
 
@@ -87,10 +88,8 @@ class Batch:
         self.faults = np.zeros(n, np.int64)
         self._aside = np.zeros((n, k), np.int32)
         self._waiting = np.zeros(n, np.int8)
-        self._odds = odds_for(game, n)
         self._choice = np.full(n, DEAL, np.int32)
-        self._rows, self._loops = rows(), kernel(game)
-        self._opened = opened(self._loops, self._states), opened(self._loops, game.first)
+        self._prepare()
         with compiling(type(game).__name__):
             self._play(self._choice)
 
@@ -100,8 +99,8 @@ class Batch:
         Raises:
             ContractError: somebody is to move and may do nothing.
         """
-        spread(self._rows.uniform, self.n, self._mask, self._choice, self._dice)
-        if self._choice.min() < 0:
+        self._run(self._rows.uniform, self._mask, self._choice, self._dice)
+        if self._drawn_short():
             self._check_masks()
         return self._choice
 
@@ -113,16 +112,14 @@ class Batch:
             IllegalMove: an action is not legal, and the batch was made with illegal="raise"; nothing has been
                 played.
         """
-        given = np.asarray(actions)
+        given = self._placed(actions)
         if given.shape != (self.n,) or given.dtype.kind not in "iu":
             raise ValueError(
-                f"step takes whole numbers of shape ({self.n},), not {given.dtype} of {given.shape}"
+                f"step takes whole numbers of shape ({self.n},), not {given.dtype} of {tuple(given.shape)}"
             )
-        choice = np.ascontiguousarray(given, np.int32)
-        if self._illegal == 0:
-            self._refuse(choice)
-        else:
-            choice = np.maximum(choice, -1)  # below that, numbers mean something else to the loops
+        choice = self._taken(given)
+        if self._illegal == 0 and (row := self._refused(choice)) >= 0:
+            self._refuse(row, self._fetched(given)[row])
         self._play(choice)
 
     def reset(self, which: NDArray[np.bool_] | None = None) -> None:
@@ -131,7 +128,7 @@ class Batch:
             which = np.ones(self.n, np.bool_)
         if which.shape != (self.n,) or which.dtype != np.bool_:
             raise ValueError(f"reset takes bool of shape ({self.n},), not {which.dtype} of {which.shape}")
-        self._play(np.where(which, np.int32(DEAL), np.int32(STAY)))
+        self._play(self._placed(np.where(which, np.int32(DEAL), np.int32(STAY))))
 
     def stroll(self, steps: int) -> None:
         """Play so many steps of uniformly drawn legal moves in every row, without returning in between.
@@ -142,15 +139,15 @@ class Batch:
             ContractError: somebody is to move and may do nothing.
         """
         states, first = self._opened
-        empty = np.zeros(self.n, np.int64)
-        spread(
-            self._loops.step, self.n, states, first, self._choice, self._aside, self._waiting, self._streams, self._dice,
+        empty = self._placed(np.zeros(self.n, np.int64))
+        self._run(
+            self._loops.step, states, first, self._choice, self._aside, self._waiting, self._streams, self._dice,
             self.observation, self._mask, self.reward, self.opening, self.done, self.mover, empty,
             self._odds, self._reset, RANDOM, 0.0, steps,
         )  # fmt: skip
-        if empty.any() and self._reset == 0:
+        if self._reset == 0 and (stuck := self._fetched(empty)).any():
             raise ContractError(
-                f"{self.game!r}, row {int(empty.argmax())}: a seat was to move and had no legal move"
+                f"{self.game!r}, row {int(stuck.argmax())}: a seat was to move and had no legal move"
             )
 
     def look(self, seat: int) -> NDArray[Any]:
@@ -168,7 +165,7 @@ class Batch:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything that decides the future of the batch, as plain arrays; `restore` takes it back."""
-        kept = {name.removeprefix("_"): getattr(self, name).copy() for name in _STATE}
+        kept = {name.removeprefix("_"): np.array(self._fetched(getattr(self, name))) for name in _STATE}
         return kept | {"states": kept["states"].view(np.uint8).reshape(self.n, -1)}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -187,33 +184,66 @@ class Batch:
             array = state[name.removeprefix("_")]
             if name == "_states":
                 array = np.ascontiguousarray(array).view(self.game.record)[:, 0]
-            getattr(self, name)[...] = array
+            self._fill(getattr(self, name), array)
+
+    # ------------------------------------------------ where the arrays are, and what runs there
+    def _prepare(self) -> None:
+        """Find the loops, and the records as they want them."""
+        self._odds = odds_for(self.game, self.n)
+        self._rows, self._loops = rows(), kernel(self.game)
+        self._opened = opened(self._loops, self._states), opened(self._loops, self.game.first)
+
+    def _run(self, loop: Any, *arguments: Any) -> None:
+        """Run a loop over all rows."""
+        spread(loop, self.n, *arguments)
+
+    def _placed(self, array: Any) -> Any:
+        """An array where the loops can read it."""
+        return np.asarray(array)
+
+    def _fetched(self, array: Any) -> NDArray[Any]:
+        """An array where Python can read it."""
+        return array  # type: ignore[no-any-return]
+
+    def _fill(self, mine: Any, array: NDArray[Any]) -> None:
+        mine[...] = array
+
+    def _drawn_short(self) -> bool:
+        """Whether some row, over or not, had no legal move to draw."""
+        return bool(self._choice.min() < 0)
+
+    def _taken(self, given: Any) -> Any:
+        """Actions as the loops want them, for which numbers below -1 mean something else."""
+        return np.maximum(given.astype(np.int32), np.int32(-1))
+
+    def _refused(self, choice: Any) -> int:
+        """The first row where a seat is to move and cannot move so, or -1."""
+        return int(self._rows.refused(self._mask, choice, self.mover))
 
     # ------------------------------------------------------------------------------ inside
-    def _play(self, choice: NDArray[np.int32]) -> None:
+    def _play(self, choice: Any) -> None:
         states, first = self._opened
-        spread(
-            self._loops.step, self.n, states, first, choice, self._aside, self._waiting, self._streams, self._dice,
+        self._run(
+            self._loops.step, states, first, choice, self._aside, self._waiting, self._streams, self._dice,
             self.observation, self._mask, self.reward, self.opening, self.done, self.mover, self.faults,
             self._odds, self._reset, self._illegal, float(self.game.stake), 0,
         )  # fmt: skip
 
-    def _refuse(self, choice: NDArray[np.int32]) -> None:
-        row = self._rows.refused(self._mask, choice, self.mover)
-        if row < 0:
-            return
+    def _refuse(self, row: int, action: int) -> None:
         self._check_masks()
+        legal, mover = self._fetched(self.legal)[row], self._fetched(self.mover)[row]
         raise IllegalMove(
-            f"{self.game.id}, row {row}: seat {self.mover[row]} cannot play {choice[row]}; "
-            f"legal are {np.flatnonzero(self.legal[row]).tolist()}"
+            f"{self.game.id}, row {row}: seat {mover} cannot play {action}; "
+            f"legal are {np.flatnonzero(legal).tolist()}"
         )
 
     def _check_masks(self) -> None:
-        stuck = np.flatnonzero(~self.legal.any(1) & (self.mover >= 0))
+        mover = self._fetched(self.mover)
+        stuck = np.flatnonzero(~self._fetched(self.legal).any(1) & (mover >= 0))
         if stuck.size:
             row = int(stuck[0])
             raise ContractError(
-                f"{self.game!r}, row {row}: seat {self.mover[row]} is to move and may do nothing"
+                f"{self.game!r}, row {row}: seat {mover[row]} is to move and may do nothing"
             )
 
 
@@ -236,9 +266,10 @@ def batch(
     *,
     autoreset: Autoreset = "same_step",
     illegal: Illegal = "raise",
+    device: Device = "cpu",
     **params: Any,
 ) -> Batch:
-    """`n` games of an array game, stepped together; see `Batch`.
+    """`n` games of an array game, stepped together; see `Batch`, and for device="cuda" `ludus.core.cuda.CudaBatch`.
 
     Example:
         >>> many = batch("tic_tac_toe", 1000, seed=1)
@@ -248,6 +279,7 @@ def batch(
 
     Raises:
         TypeError: the game is not an array game.
+        UnknownName: no such device.
     """
     if isinstance(game, str):
         from ludus.core.registry import make
@@ -255,4 +287,9 @@ def batch(
         game = make(game, **params)  # type: ignore[assignment]
     if not isinstance(game, ArrayGame):
         raise TypeError(f"{game!r} is no array game: only games over records can be stepped in a batch")
-    return Batch(game, n, seed, autoreset=autoreset, illegal=illegal)
+    kind = Batch
+    if _index("device", device, get_args(Device)):
+        from ludus.core.cuda import CudaBatch
+
+        kind = CudaBatch
+    return kind(game, n, seed, autoreset=autoreset, illegal=illegal)

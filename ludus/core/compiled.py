@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 COMPILED = importlib.util.find_spec("numba") is not None
 _PARTS = ("mover", "legal", "odds", "toss", "move", "joint", "observe")
-_HEAD = "from typing import Any\n\nimport numpy as np\nfrom ludus.core.compiled import jit\n"
+_HEAD = "from typing import Any\n\nimport numpy as np\nfrom {} import jit\n"
 BLOCK = 1024  # rows: some twenty microseconds of work, about what it costs to wake a thread
 _SETTINGS: dict[str, Any] = {"_nrt": False, "error_model": "numpy"}
 _MARKS = "# ---- shared by all games ----", "# ---- of each game ----"
@@ -41,8 +41,8 @@ _MARKS = "# ---- shared by all games ----", "# ---- of each game ----"
 def rows() -> ModuleType:
     """The loops that know no game: `uniform` and `refused`, cached in memory and on disk."""
     if not COMPILED:
-        return _plain("rows", {}, _template()[0], compiled=False)
-    module = _from_disk("rows", _HEAD + _template()[0], "")
+        return _plain("rows", {}, template()[0], _as_it_is)
+    module = _from_disk("rows", _HEAD.format(__name__) + template()[0], "")
     with compiling("rows"):
         mask, one = np.ones((1, 1), np.uint8), np.zeros(1, np.int32)
         module.uniform(mask, one, np.zeros(1, np.uint64), 0, 1)
@@ -82,7 +82,7 @@ def kernel(game: Any) -> ModuleType:
     Its `COMPILED` says whether numba compiles them; where it cannot, one warning says why.
     """
     rules: Any = type(game)
-    traits = _traits(game)
+    traits = traits_of(game)
     loops: Any = _kernel(rules, traits)
     if loops.COMPILED and loops.tried is None:
         loops.tried = _trial(game, loops)
@@ -96,9 +96,9 @@ def opened(loops: ModuleType, records: NDArray[Any]) -> NDArray[Any]:
     return records if loops.COMPILED else records.view(np.recarray)
 
 
-def odds_for(game: Any, n: int) -> NDArray[np.float64]:
+def odds_for(game: Any, n: int, block: int = BLOCK) -> NDArray[np.float64]:
     """Room for the odds of nature's moves while the loops run over n rows: a line for each block."""
-    return np.zeros((-(-n // BLOCK), game.outcomes))
+    return np.zeros((-(-n // block), game.outcomes))
 
 
 @functools.cache
@@ -107,19 +107,33 @@ def _kernel(rules: Any, traits: tuple[tuple[str, Any], ...]) -> ModuleType:
         return _uncompiled(rules, traits)
     for helper in helpers(rules):
         _compile_in_calls(helper)
+    return written(rules, traits, "".join(template()), jit)
+
+
+def written(
+    rules: Any, traits: tuple[tuple[str, Any], ...], body: str, compile_it: Callable[..., Any]
+) -> ModuleType:
+    """A module of loops over a game's rules, in a file where the rules can be imported.
+
+    Args:
+        rules: the class of the game.
+        traits: constants of the loops, by name.
+        body: the text of the loops.
+        compile_it: what compiles rules and loops, a function called `jit` in its module.
+    """
     if not _importable(rules):
-        return _plain(rules.__name__, _parts(rules) | dict(traits), "".join(_template()), compiled=True)
-    head = f"{_HEAD}from {rules.__module__} import {rules.__name__} as R\n\n"
+        return _plain(rules.__name__, _parts(rules) | dict(traits), body, compile_it)
+    head = f"{_HEAD.format(compile_it.__module__)}from {rules.__module__} import {rules.__name__} as R\n\n"
     head += "".join(f"{part} = jit(forceinline=True)(R.{part})\n" for part in _PARTS)
     head += "".join(f"{name} = {value}\n" for name, value in traits)
-    module = _from_disk(rules.__name__, head + "".join(_template()), _made_of(rules))
+    module = _from_disk(rules.__name__, head + body, _made_of(rules))
     module.__dict__.update(COMPILED=True, tried=None)
     return module
 
 
 @functools.cache
 def _uncompiled(rules: Any, traits: tuple[tuple[str, Any], ...]) -> ModuleType:
-    return _plain(rules.__name__, _parts(rules) | dict(traits), "".join(_template()), compiled=False)
+    return _plain(rules.__name__, _parts(rules) | dict(traits), "".join(template()), _as_it_is)
 
 
 def _parts(rules: Any) -> dict[str, Any]:
@@ -131,15 +145,15 @@ def _as_it_is(*function: Any, **_: Any) -> Any:
     return function[0] if function else _as_it_is
 
 
-def _traits(game: Any) -> tuple[tuple[str, Any], ...]:
-    """What the loops may leave out, because the game has no such rule, and its sizes."""
+def traits_of(game: Any, block: int = BLOCK) -> tuple[tuple[str, Any], ...]:
+    """What the loops may leave out, because the game has no such rule, its sizes, and rows to a line of odds."""
     from ludus.core.array_game import ArrayGame
 
     has = {part: getattr(type(game), part) is not getattr(ArrayGame, part) for part in _PARTS}
     return (
         ("CHANCY", has["odds"] or has["toss"]), ("TOSSES", has["toss"]), ("JOINT", has["joint"]),
         ("SEATS", len(game.seats)), ("MOVES", len(game.moves)), ("OUTCOMES", game.outcomes),
-        ("SHAPE", tuple(game.shape)),
+        ("SHAPE", tuple(game.shape)), ("BLOCK", block),
     )  # fmt: skip
 
 
@@ -155,16 +169,19 @@ def _trial(game: Any, loops: ModuleType) -> str:
                 np.zeros(len(game.seats), np.int32), False,
             )  # fmt: skip
     except (NumbaError, UnsupportedBytecodeError) as fault:
-        text = re.sub(r"\x1b\[[0-9;]*m", "", str(fault))
-        places = re.findall(r'File "(.+?)", line (\d+)', text) + re.findall(
-            r"Raised from (.+?) \((\d+)\)", text
-        )
-        own = [f"{file}, line {line}" for file, line in places if Path(file).exists() and _is_rule(file)]
         return (
             f"{game!r}: numba cannot compile its rules, which run as ordinary Python, hundreds of times slower (rules may "
-            f"not allocate, and use numbers and the record's fields alone). {own[-1] if own else ''}: {_reason(text)}"
+            f"not allocate, and use numbers and the record's fields alone). {explained(fault)}"
         )
     return ""
+
+
+def explained(fault: Exception) -> str:
+    """The last line of the rules that numba names in its message, and what it says against it."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(fault))
+    places = re.findall(r'File "(.+?)", line (\d+)', text) + re.findall(r"Raised from (.+?) \((\d+)\)", text)
+    own = [f"{file}, line {line}" for file, line in places if Path(file).exists() and _is_rule(file)]
+    return f"{own[-1] if own else ''}: {_reason(text)}"
 
 
 def _is_rule(file: str) -> bool:
@@ -235,18 +252,17 @@ def _made_of(rules: Any) -> str:
     return "".join(sorted(parts))
 
 
-def _template() -> tuple[str, str]:
+def template() -> tuple[str, str]:
     """The two parts of `kernel.py`, read as text: importing it would import numba."""
     text = Path(__file__).with_name("kernel.py").read_text(encoding="utf-8")
     shared, own = text.split(_MARKS[0])[1].split(_MARKS[1])
     return shared, own
 
 
-def _plain(name: str, parts: Mapping[str, Any], body: str, *, compiled: bool) -> ModuleType:
+def _plain(name: str, parts: Mapping[str, Any], body: str, compile_it: Callable[..., Any]) -> ModuleType:
     """The loops of a game that has no file of its own, compiled for this process only, or not at all."""
-    compile_it = jit if compiled else _as_it_is
     module = ModuleType(f"ludus_kernel_{name}")
-    module.__dict__.update(np=np, Any=Any, jit=compile_it, COMPILED=compiled, tried=None)
+    module.__dict__.update(np=np, Any=Any, jit=compile_it, COMPILED=compile_it is not _as_it_is, tried=None)
     module.__dict__.update(
         {name: compile_it(part) if callable(part) else part for name, part in parts.items()}
     )

@@ -8,7 +8,8 @@ ordinary Python.
 
 Names that a made module has before these parts: `Any`, `np`, `jit`, and for a game its `mover`, `legal`,
 `odds`, `toss`, `move`, `joint`, `observe`, whether it has chance at all (CHANCY), tosses by itself
-(TOSSES), has seats that move together (JOINT), and its sizes, which as constants halve the time of small games.
+(TOSSES), has seats that move together (JOINT), how many rows share a line of odds (BLOCK), and its sizes, which as
+constants halve the time of small games.
 `jit` compiles without counting references to arrays, which would take as long as a small game's rules: nothing
 here, and nothing in rules, may allocate.
 
@@ -38,6 +39,7 @@ joint: Any = None
 observe: Any = None
 CHANCY = TOSSES = JOINT = True
 SEATS = MOVES = OUTCOMES = 0
+BLOCK = 1
 SHAPE: tuple[int, ...] = ()
 
 
@@ -95,7 +97,6 @@ def refused(mask: Any, choice: Any, who: Any) -> int:
 # ---- of each game ----
 NATURE, OVER, TOGETHER = -1, -2, -3
 STAY, DEAL = -3, -2
-BLOCK = 1024
 SAME_STEP, NEXT_STEP, DISABLED = 0, 1, 2
 RAISE, FORFEIT, RANDOM = 0, 1, 2
 
