@@ -323,7 +323,7 @@ def repeats(s: Any, p: int, seat: int) -> bool:
                 )
             if not counted:
                 code ^= s.codes[s.head[q]]
-    return s.known[slot(s, code)] == code
+    return bool(s.known[slot(s, code)] == code)
 
 
 def slot(s: Any, code: Any) -> int:
@@ -331,7 +331,7 @@ def slot(s: Any, code: Any) -> int:
     i = np.int64(code & np.uint64(s.known.shape[0] - 1))
     while s.known[i] != NONE and s.known[i] != code:
         i = (i + 1) % s.known.shape[0]
-    return i
+    return int(i)
 
 
 def remember(s: Any) -> None:

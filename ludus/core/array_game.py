@@ -32,13 +32,14 @@ REMEMBERED = 8192  # positions about which a scalar game keeps what it was asked
 class Position:
     """A scalar state: the record's bytes, and beside it what the last move paid each seat.
 
-    Rules are functions of the record; what was worked out of it is kept here, so that nothing is asked twice.
+    Rules are functions of the record; what a game worked out of it is kept here, so that nothing is asked twice.
     """
 
-    __slots__ = ("after", "chance", "mover", "options", "paid", "record", "views")
+    __slots__ = ("after", "chance", "game", "mover", "options", "paid", "record", "views")
 
     def __init__(self, record: bytes, paid: tuple[float, ...]) -> None:
         self.record, self.paid = record, paid
+        self.game: Any = None  # whose rules these are
         self.mover: int | None = None
         self.chance: Sequence[tuple[int, float]] | None = None
         self.options: dict[Seat, Choice] = {}
@@ -212,7 +213,17 @@ class ArrayGame(Game[Position]):
     def turn(self, state: Position) -> tuple[Seat, ...]:
         return self._turns[self._mover(state)]
 
+    def _own(self, state: Position) -> Position:
+        """The position, without what another game has worked out of it."""
+        if state.game is None:
+            state.game = self
+        elif state.game is not self:
+            state = Position(state.record, state.paid)
+            state.game = self
+        return state
+
     def _mover(self, state: Position) -> int:
+        state = self._own(state)
         if state.mover is None:
             state.mover = int(self._ask("mover", state.record))
         return state.mover
@@ -244,12 +255,14 @@ class ArrayGame(Game[Position]):
         return p
 
     def chance(self, state: Position) -> Sequence[tuple[int, float]]:
+        state = self._own(state)
         if state.chance is None:
             shares = enumerate(self._odds(state.record).tolist())
             state.chance = [(outcome, share) for outcome, share in shares if share > 0]
         return state.chance
 
     def options(self, state: Position, seat: Seat) -> Choice:
+        state = self._own(state)
         if seat not in state.options:
             mask = np.zeros(len(self.moves), np.uint8)
             self._ask("legal", state.record, self.seats.index(seat), mask)
@@ -262,6 +275,7 @@ class ArrayGame(Game[Position]):
         return Choice(self.moves, legal)
 
     def view(self, state: Position, seat: Seat) -> View:
+        state = self._own(state)
         if seat not in state.views:
             state.views[seat] = _Sight(self, state.record, self.seats.index(seat))
         return state.views[seat]
@@ -277,6 +291,7 @@ class ArrayGame(Game[Position]):
         laid = tuple(
             (seat, move if type(move) is int else self._whole(seat, move)) for seat, move in moves.items()
         )
+        state = self._own(state)
         self._asked += 1
         if laid not in state.after:
             state.after[laid] = self._shared(self._play(state, laid))
@@ -328,7 +343,7 @@ class ArrayGame(Game[Position]):
         copy, mask = np.frombuffer(bytearray(record), self.record), np.zeros(len(self.moves), np.uint8)
         mover = loops.solo_play(copy, move, together, pay, mask)
         after = Position(copy.tobytes(), tuple(pay.tolist()))
-        after.mover = mover
+        after.mover, after.game = mover, self
         if mover >= 0:
             after.options[self.seats[mover]] = self._choice(mask)
         return after

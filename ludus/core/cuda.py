@@ -56,7 +56,10 @@ class CudaBatch(Batch):
         self.legal = self._mask.view(np.bool_)
         self._first_refused = cuda.to_device(np.array([self.n], np.int32))
         first: Any = self.game.first
-        self._opened = self._states, tuple(first) if _simulated() else cuda.to_device(first)  # which copies no record
+        self._opened = (  # type: ignore[assignment]
+            self._states,
+            tuple(first) if _simulated() else cuda.to_device(first),
+        )  # which copies no record
         self._loops: Any = kernels(self.game)
         self._rows: Any = self._loops
 
@@ -102,7 +105,7 @@ class CudaBatch(Batch):
 
 def kernels(game: Any) -> SimpleNamespace:
     """The kernels `step`, `uniform`, `take`, `refuse` and `look` over an array game's rules, cached like the loops."""
-    module = _made(type(game), traits_of(game, block=1))
+    module = _made(type(game), traits_of(game, block=1))  # type: ignore[arg-type]
     return SimpleNamespace(
         **{name: getattr(module, f"{name}_rows") for name in ("step", "uniform", "take", "refuse", "look")}
     )

@@ -59,8 +59,7 @@ def take_rows(given: Any, choice: Any) -> None:
     i = cuda.grid(1)
     if i < choice.shape[0]:
         choice[i] = given[i]
-        if choice[i] < -1:
-            choice[i] = -1
+        choice[i] = max(choice[i], -1)
 
 
 @cuda.jit(cache=True)

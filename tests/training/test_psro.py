@@ -114,7 +114,7 @@ def test_what_cannot_be_run_is_refused(tmp_path, monkeypatch):
         (["game.name=iterated_prisoners_dilemma"], ConfigError, "not zero-sum"),
         ([EXACT, "game.name=connect_four"], ConfigError, "oracle = 'learned'"),
         (["collect.by=play"], ConfigError, "on arrays"),
-        (["policies.main.width=3"], UnknownName, "setting of a policy"),
+        (["policies.main.breadth=3"], UnknownName, "setting of a policy"),
     ]
     for overrides, kind, match in refused:
         with pytest.raises(kind, match=match):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import ludus
+from ludus.core.array_game import Position
 from ludus.core.compiled import kernel, opened
 from ludus.envs.board.chess import LETTERS, SQUARES, toggle
 
@@ -40,7 +41,7 @@ class Player:
 
     def __init__(self, fen: str = START) -> None:
         self.game = ludus.make("chess")
-        self.state = self.game.start(np.random.default_rng(0))._replace(record=set_up(self.game, fen))
+        self.state = Position(set_up(self.game, fen), (0.0, 0.0))
 
     def __call__(self, moves: str) -> "Player":
         for move in moves.split():
