@@ -21,7 +21,7 @@ from ludus.envs.doors.gymnasium import Against
 def test_check_env(name):
     game = ludus.make(name)
     for seat in game.players if isinstance(game, ArrayGame) else game.players[:1]:
-        check_env(gymnasium.make(f"ludus/{name}-v0", seat=seat).unwrapped)
+        check_env(gymnasium.make(f"ludus/{name}-v{ludus.make(name).version}", seat=seat).unwrapped)
 
 
 @pytest.mark.parametrize("name", MENUS)
