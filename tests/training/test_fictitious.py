@@ -148,15 +148,12 @@ def test_buffers_and_targets_are_resumed(tmp_path, monkeypatch):
         assert one.fingerprint() == two.fingerprint()
 
 
-SMALL = (
-    "game.name=kuhn_poker", "policies.main.hidden=[64]", "collect.length=3", "learners.0.optimiser.rate=0.01",
-    "learners.0.reference_every=100", "learners.0.magnet_rate=0.1",
-)  # fmt: skip
+SMALL = ("learners.0.optimiser={rate=0.01, schedule='constant'}",)
 
 
 def test_regularised_dynamics_come_close_to_equilibrium(tmp_path):
     """Seventy thousand decisions, in its second iteration: from .917 to under .2."""
-    config = short("rnad_leduc.toml", tmp_path, "phases.0.steps=120", "evaluate.every=120", *SMALL)
+    config = short("rnad_kuhn.toml", tmp_path, "phases.0.steps=120", "evaluate.every=120", *SMALL)
     folder = train(config, quiet=True)
     points = curve(folder, "eval/nash_conv/main")
     assert points[0] == pytest.approx(0.917, abs=0.02)
@@ -172,7 +169,7 @@ def test_regularisation_is_resumed(tmp_path, monkeypatch):
         "evaluate.every=0",
         "learners.0.reference_every=2",
     )
-    whole = train(short("rnad_leduc.toml", tmp_path, *small, "name=whole"), quiet=True)
+    whole = train(short("rnad_kuhn.toml", tmp_path, *small, "name=whole"), quiet=True)
     step = Run._step
 
     def dying(self, number):
@@ -180,7 +177,7 @@ def test_regularisation_is_resumed(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return step(self, number)
 
-    again = short("rnad_leduc.toml", tmp_path, *small, "name=again")
+    again = short("rnad_kuhn.toml", tmp_path, *small, "name=again")
     with monkeypatch.context() as patch:
         patch.setattr(Run, "_step", dying)
         with pytest.raises(KeyboardInterrupt):
@@ -193,12 +190,12 @@ def test_regularisation_is_resumed(tmp_path, monkeypatch):
 def test_different_regularisations_and_missing_references_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="different regularisations"):
         train(
-            short("rnad_leduc.toml", tmp_path, "learners.0.objective.loss.regularisation=0.1", "name=a"),
+            short("rnad_kuhn.toml", tmp_path, "learners.0.objective.loss.regularisation=0.1", "name=a"),
             quiet=True,
         )
     with pytest.raises(ConfigError, match="needs a reference"):
-        train(short("rnad_leduc.toml", tmp_path, "learners.0.reference=''", "name=b"), quiet=True)
+        train(short("rnad_kuhn.toml", tmp_path, "learners.0.reference=''", "name=b"), quiet=True)
     with pytest.raises(ConfigError, match=r"collect\.whole = true"):
-        train(short("rnad_leduc.toml", tmp_path, "collect.whole=false", "name=c"), quiet=True)
+        train(short("rnad_kuhn.toml", tmp_path, "collect.whole=false", "name=c"), quiet=True)
     with pytest.raises(UnknownName, match="occupant"):
         train(short("nfsp_kuhn.toml", tmp_path, "learners.1.selector.of=['bset']", "name=d"), quiet=True)
