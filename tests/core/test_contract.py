@@ -24,6 +24,7 @@ HALF = np.ones(2, np.bool_)
 LONG = (  # their games are
     "battleship",
     "breakthrough",
+    "go",
     "goofspiel",
     "hanabi",
     "hex",
