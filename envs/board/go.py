@@ -74,6 +74,7 @@ class Go(ArrayGame):
         if limit is not None and not 2 <= limit <= 16384:
             raise ValueError(f"go needs a limit of 2 to 16384 moves, not {limit}")
         self.size, self.komi, self.limit = size, komi, 2 * points if limit is None else limit
+        places = 1 << (3 * self.limit // 2).bit_length()  # a third of them at least stay free
         self.record = np.dtype(
             [
                 ("code", np.uint64),
@@ -85,25 +86,18 @@ class Go(ArrayGame):
                 ("stones", np.int16, points),
                 ("head", np.int16, points),  # of a stone's string: one of its stones
                 ("link", np.int16, points),  # to the string's next stone, in a ring
-                (
-                    "known",
-                    np.uint64,
-                    1 << (3 * self.limit // 2).bit_length(),
-                ),  # codes of all positions, hashed
+                ("known", np.uint64, places),  # codes of all positions, hashed
                 ("limit", np.int16),
+                ("side", np.int8),  # rows, and columns
                 ("count", np.int16),
                 ("passes", np.int8),
                 ("over", np.int8),
                 ("board", np.int8, points),  # 0, or seat + 1
-                (
-                    "beside",
-                    np.int8,
-                    (2, points),
-                ),  # how many stones of a seat touch a point; edges count for both
+                ("beside", np.int8, (2, points)),  # stones of a seat that touch a point; edges count for both
                 ("last", np.int8, (2, points)),  # of these, those of strings with no other liberty
                 ("lost", np.int8, (2, points)),  # whether a stone of a seat was ever taken here
                 ("free", np.uint8, points),  # where the mover may put a stone
-                ("boards", np.uint8, (SHOWN, 2, size, size)),  # stones of both; after move i at i % 8
+                ("boards", np.uint8, (SHOWN, 2, points)),  # stones of both; after move i at i % 8
             ]
         )
         self.moves = (*(f"{LETTERS[c]}{r + 1}" for r in range(size) for c in range(size)), "pass")
@@ -112,7 +106,7 @@ class Go(ArrayGame):
         self.shape = (2 * SHOWN + 3, size, size)
 
     def setup(self, s: Any) -> None:
-        s.komi, s.limit = self.komi, self.limit
+        s.komi, s.limit, s.side = self.komi, self.limit, self.size
         s.beside[:] = (NEAR[self.size, : self.size**2] < 0).sum(1)
         s.free[:] = 1
 
@@ -129,13 +123,12 @@ class Go(ArrayGame):
 
     @staticmethod
     def move(s: Any, a: int, pay: Any) -> None:
-        points, size, seat = s.board.shape[0], s.boards.shape[2], s.count % 2
+        points, seat = s.board.shape[0], s.count % 2
         before, now = s.count % SHOWN, (s.count + 1) % SHOWN
         s.count += 1
         for k in range(2):
-            for r in range(size):
-                for c in range(size):
-                    s.boards[now, k, r, c] = s.boards[before, k, r, c]
+            for p in range(points):
+                s.boards[now, k, p] = s.boards[before, k, p]
         if a == points:
             s.passes += 1
         else:
@@ -153,41 +146,36 @@ class Go(ArrayGame):
 
     @staticmethod
     def observe(s: Any, seat: int, out: Any) -> None:
-        size = s.boards.shape[2]
+        points = s.board.shape[0]
+        planes = out.reshape((2 * SHOWN + 3, points))
         for t in range(SHOWN):
             then = (s.count - t) % SHOWN
-            for k in range(2):
-                stones = seat if k == 0 else 1 - seat
-                for r in range(size):
-                    for c in range(size):
-                        out[2 * t + k, r, c] = s.boards[then, stones, r, c]
+            for p in range(points):
+                planes[2 * t, p] = s.boards[then, seat, p]
+            for p in range(points):
+                planes[2 * t + 1, p] = s.boards[then, 1 - seat, p]
         if seat == 0:
             out[2 * SHOWN, :, :] = 1
         if seat == s.count % 2 and not s.over:
-            for r in range(size):
-                for c in range(size):
-                    p = r * size + c
-                    out[2 * SHOWN + 1, r, c] = s.board[p] == 0 and s.free[p] == 0
+            for p in range(points):
+                planes[2 * SHOWN + 1, p] = s.board[p] == 0 and s.free[p] == 0
         if s.passes:
             out[2 * SHOWN + 2, :, :] = 1
 
     def describe(self, s: Any, seat: int) -> str:
-        barred = (
-            (s.board == 0) & (s.free == 0) if seat == s.count % 2 and not s.over else np.zeros_like(s.board)
-        )
-        marks = np.where(barred, 3, s.board).reshape(self.size, self.size)
-        rows = [
-            f"{r + 1:>2} " + " ".join(".xo#"[mark] for mark in marks[r]) for r in reversed(range(self.size))
-        ]
-        board = "\n".join([*rows, f"   {' '.join(LETTERS[: self.size])}"])
+        asked = seat == s.count % 2 and not s.over
+        marks = np.where((s.board + s.free == 0) & asked, 3, s.board).reshape(self.size, self.size)
+        lines = [f"{r + 1:>2} " + " ".join(".xo#"[mark] for mark in marks[r]) for r in range(self.size)]
+        board = "\n".join([*reversed(lines), f"   {' '.join(LETTERS[: self.size])}"])
         changes = [self._changes(s, t) for t in range(SHOWN - 1)]
-        told = f"You play {'xo'[seat]}; o gets {self.komi:g} points more. Where # is you may put no stone now.\n{board}"
+        told = f"You play {'xo'[seat]}; o gets {self.komi:g} points more. At the latest after {self.limit} moves "
+        told += f"points are counted. Where # is you may put no stone now.\n{board}"
         told += "\nThe last move was a pass." if s.passes else ""
         return f"{told}\nStones put (+) and taken (-) by the last seven moves, newest first: {'; '.join(changes)}"
 
     def _changes(self, s: Any, t: int) -> str:
         """What the move t moves ago changed, like "+x e5 -o d5 d6"; "none" for a pass and before the first move."""
-        after, before = (s.boards[(s.count - i) % SHOWN].reshape(2, -1).astype(np.int8) for i in (t, t + 1))
+        after, before = (s.boards[(s.count - i) % SHOWN].astype(np.int8) for i in (t, t + 1))
         said = []
         for sign, which in (("+", after > before), ("-", after < before)):
             for stone, points in zip("xo", which, strict=True):
@@ -199,9 +187,9 @@ class Go(ArrayGame):
 # ------------------------------------------------------------------------------------ strings
 def put(s: Any, p: int, seat: int, now: int) -> None:
     """Put a stone on point p, join it to its string, and take what has no liberty left."""
-    size, n, total, squares = s.boards.shape[2], 0, 0, 0
+    size, n, total, squares = int(s.side), 0, 0, 0
     s.board[p] = seat + 1
-    s.boards[now, seat, p // size, p % size] = 1
+    s.boards[now, seat, p] = 1
     for k in range(4):
         q = int(NEAR[size, p, k])
         if q < 0:
@@ -269,11 +257,11 @@ def join(s: Any, head: int, other: int, seat: int) -> None:
 
 def take(s: Any, head: int, seat: int, now: int) -> None:
     """Take a string of `seat` off the board."""
-    size, p = s.boards.shape[2], int(head)
+    size, p = int(s.side), int(head)
     s.code = np.uint64(s.code) ^ s.codes[head]
     for _ in range(s.stones[head]):
         s.board[p] = 0
-        s.boards[now, seat, p // size, p % size] = 0
+        s.boards[now, seat, p] = 0
         s.lost[seat, p] = 1
         for k in range(4):
             q = int(NEAR[size, p, k])
@@ -309,7 +297,7 @@ def allow(s: Any, seat: int) -> None:
 
 def repeats(s: Any, p: int, seat: int) -> bool:
     """Whether a stone of `seat` on p makes a position that was on the board before."""
-    size, code = s.boards.shape[2], np.uint64(s.code) ^ CODES[seat, p]
+    size, code = int(s.side), np.uint64(s.code) ^ CODES[seat, p]
     if s.last[1 - seat, p]:
         for k in range(4):
             q = int(NEAR[size, p, k])
@@ -317,10 +305,8 @@ def repeats(s: Any, p: int, seat: int) -> bool:
                 continue
             counted = False
             for j in range(k):
-                other = int(NEAR[size, p, j])
-                counted = counted or (
-                    other >= 0 and s.board[other] == 2 - seat and s.head[other] == s.head[q]
-                )
+                o = int(NEAR[size, p, j])
+                counted = counted or (o >= 0 and s.board[o] == 2 - seat and s.head[o] == s.head[q])
             if not counted:
                 code ^= s.codes[s.head[q]]
     return bool(s.known[slot(s, code)] == code)
@@ -328,10 +314,10 @@ def repeats(s: Any, p: int, seat: int) -> bool:
 
 def slot(s: Any, code: Any) -> int:
     """Where the code of a position is kept, or would be. The first position, whose code is 0, never comes again."""
-    i = np.int64(code & np.uint64(s.known.shape[0] - 1))
+    i: Any = np.int64(code & np.uint64(s.known.shape[0] - 1))  # signed, or numba adds in floats
     while s.known[i] != NONE and s.known[i] != code:
         i = (i + 1) % s.known.shape[0]
-    return int(i)
+    return i  # type: ignore[no-any-return]
 
 
 def remember(s: Any) -> None:
@@ -342,7 +328,7 @@ def remember(s: Any) -> None:
 
 def area(s: Any) -> int:
     """How many points more the first player owns than the second; leaves `free` empty."""
-    points, size, lead, changed = s.board.shape[0], s.boards.shape[2], 0, True
+    points, size, lead, changed = s.board.shape[0], int(s.side), 0, True
     for p in range(points):
         s.free[p] = s.board[p]  # whose stones a point reaches: 1, 2 or both
     while changed:

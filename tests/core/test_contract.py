@@ -27,6 +27,7 @@ LONG = (  # their games are
     "breakthrough",
     "checkers",
     "chess",
+    "go",
     "goofspiel",
     "hanabi",
     "hex",

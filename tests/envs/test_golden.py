@@ -27,6 +27,7 @@ GAMES = {  # by the name of the file, which may say more than the game's
     "connect_four": {},
     "dark_hex": {},
     "dots_and_boxes": {},
+    "go": {"size": 5, "limit": 30},
     "goofspiel": {"cards": 4},
     "hanabi": {},
     "hex": {"size": 3, "swap": True},
