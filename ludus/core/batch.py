@@ -235,9 +235,7 @@ class Batch:
         stuck = np.flatnonzero(~self._fetched(self.legal).any(1) & (mover >= 0))
         if stuck.size:
             row = int(stuck[0])
-            raise ContractError(
-                f"{self.game!r}, row {row}: seat {mover[row]} is to move and may do nothing"
-            )
+            raise ContractError(f"{self.game!r}, row {row}: seat {mover[row]} is to move and may do nothing")
 
 
 _STATE = (
