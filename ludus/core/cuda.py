@@ -50,12 +50,14 @@ class CudaBatch(Batch):
     def _prepare(self) -> None:
         cuda = _cuda()
         self._odds = odds_for(self.game, self.n, block=1)
+        self._states = self._states.astype(aligned(self.game.record))
         for name, array in list(vars(self).items()):
             if isinstance(array, np.ndarray):
                 setattr(self, name, cuda.to_device(array))
         self.legal = self._mask.view(np.bool_)
-        self._first_refused = cuda.to_device(np.array([self.n], np.int32))
-        first: Any = self.game.first
+        self._given = cuda.device_array(self.n, np.int32)
+        self._lowest = cuda.to_device(np.array([self.n], np.int32))  # row whose action is refused
+        first: Any = self.game.first.astype(self._states.dtype)
         self._opened = (  # type: ignore[assignment]
             self._states,
             tuple(first) if _simulated() else cuda.to_device(first),
@@ -83,24 +85,31 @@ class CudaBatch(Batch):
         return cuda.to_device(np.ascontiguousarray(array))
 
     def _fetched(self, array: Any) -> NDArray[Any]:
-        return array.copy_to_host()  # type: ignore[no-any-return]
+        here: NDArray[Any] = array.copy_to_host()
+        return here.astype(self.game.record) if array is self._states else here
 
     def _fill(self, mine: Any, array: NDArray[Any]) -> None:
-        mine.copy_to_device(np.ascontiguousarray(array))
+        mine.copy_to_device(np.ascontiguousarray(array, mine.dtype))
 
     def _drawn_short(self) -> bool:
         return self._refused(self._choice) >= 0
 
     def _taken(self, given: Any) -> Any:
-        choice = _cuda().device_array(self.n, np.int32)
-        self._run(self._loops.take, given, choice)
-        return choice
+        self._run(self._loops.take, given, self._given)
+        return self._given
 
     def _refused(self, choice: Any) -> int:
-        self._first_refused.copy_to_device(np.array([self.n], np.int32))
-        self._run(self._loops.refuse, self._mask, choice, self.mover, self._first_refused)
-        row = int(self._first_refused.copy_to_host()[0])
-        return row if row < self.n else -1
+        self._run(self._loops.refuse, self._mask, choice, self.mover, self._lowest)
+        row = int(self._lowest.copy_to_host()[0])
+        if row == self.n:
+            return -1
+        self._lowest.copy_to_device(np.array([self.n], np.int32))
+        return row
+
+
+def aligned(record: np.dtype[Any]) -> np.dtype[Any]:
+    """The record type with every field where a GPU can read it: at a multiple of its size."""
+    return np.dtype([(name, record[name]) for name in record.names or ()], align=True)
 
 
 def kernels(game: Any) -> SimpleNamespace:
@@ -123,7 +132,9 @@ def jit(*function: Callable[..., Any], forceinline: bool = False, **_: Any) -> A
     """Numba's `cuda.jit` of a device function; the settings of the processor's are dropped."""
     if _simulated():
         return function[0] if function else jit
-    return _cuda().jit(*function, device=True, forceinline=forceinline)
+    from numba import cuda
+
+    return cuda.jit(*function, device=True, forceinline=forceinline)
 
 
 @functools.cache
@@ -150,8 +161,9 @@ def _cuda() -> Any:
     from numba import cuda
 
     if not cuda.is_available():
+        why = " ".join(str(cuda.cuda_error()).split())
         raise ConfigError(
-            f"device='cuda' needs an NVIDIA card and its driver, and numba finds none ({cuda.cuda_error()}). "
+            f"device='cuda' needs an NVIDIA card and its driver, and numba finds none: {why} "
             "`nvidia-smi` shows those of this machine; a driver older than CUDA 13 needs "
             "pip install 'numba-cuda[cu12]'; device='cpu' needs no card"
         )

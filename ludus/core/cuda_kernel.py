@@ -63,11 +63,11 @@ def take_rows(given: Any, choice: Any) -> None:
 
 
 @cuda.jit(cache=True)
-def refuse_rows(mask: Any, choice: Any, who: Any, first: Any) -> None:
-    """Lower first (1,) to the first row whose choice is refused."""
+def refuse_rows(mask: Any, choice: Any, who: Any, lowest: Any) -> None:
+    """Lower lowest (1,) to the first row whose choice is refused."""
     i = cuda.grid(1)
     if i < choice.shape[0] and refused(mask[i : i + 1], choice[i : i + 1], who[i : i + 1]) >= 0:
-        cuda.atomic.min(first, 0, i)
+        cuda.atomic.min(lowest, 0, i)
 
 
 @cuda.jit(cache=True)

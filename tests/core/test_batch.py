@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from small_games import Stuck
 
 import ludus
-from ludus.core.array_game import ArrayGame, Position
+from ludus.core.array_game import Position
 from ludus.core.batch import Batch
 from ludus.core.compiled import COMPILED, kernel
 from ludus.core.errors import ContractError, UnknownName
@@ -129,34 +130,6 @@ def test_arrays_stay_where_they_are() -> None:
     batch.step(np.zeros(4, np.int64))
     assert seen[:, 1, 0, 0].tolist() == [1] * 4
     assert legal.sum(1).tolist() == [8] * 4
-
-
-class Stuck(ArrayGame):
-    """Take one stone of three; with one left, nothing may be done."""
-
-    seats = ("player_0",)
-    record = np.dtype([("stones", np.int8)])
-    moves = ("take",)
-    shape = (1,)
-
-    def setup(self, s) -> None:
-        s.stones = 3
-
-    @staticmethod
-    def mover(s) -> int:
-        return 0
-
-    @staticmethod
-    def legal(s, seat, out) -> None:
-        out[0] = s.stones > 1
-
-    @staticmethod
-    def move(s, a, pay) -> None:
-        s.stones -= 1
-
-    @staticmethod
-    def observe(s, seat, out) -> None:
-        out[0] = s.stones
 
 
 def test_a_mask_without_a_move_is_an_error() -> None:

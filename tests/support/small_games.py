@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ludus.core.agent import Decision, Request
+from ludus.core.array_game import ArrayGame
 from ludus.core.game import CHANCE, Choice, Forfeit, Game, Options, Seat, Text, View
 
 SIDES = ("heads", "tails")
@@ -145,3 +146,31 @@ class Dawdler:
     def _answer(request: Request) -> Decision:
         assert request.sample is not None
         return Decision(request.sample(request.rng))
+
+
+class Stuck(ArrayGame):
+    """Take one stone of three; with one left, nothing may be done."""
+
+    seats = ("player_0",)
+    record = np.dtype([("stones", np.int8)])
+    moves = ("take",)
+    shape = (1,)
+
+    def setup(self, s) -> None:
+        s.stones = 3
+
+    @staticmethod
+    def mover(s) -> int:
+        return 0
+
+    @staticmethod
+    def legal(s, seat, out) -> None:
+        out[0] = s.stones > 1
+
+    @staticmethod
+    def move(s, a, pay) -> None:
+        s.stones -= 1
+
+    @staticmethod
+    def observe(s, seat, out) -> None:
+        out[0] = s.stones

@@ -1,0 +1,72 @@
+"""The batch on a GPU, in numba's simulator of one: the same games as on the processor, bit for bit.
+
+By default some small games; `make slow` plays twenty games, or a minute, of every array game. Where numba-cuda is
+installed, all rules are also compiled for a real card, which needs none.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ludus
+from ludus.core.array_game import ArrayGame
+from ludus.core.compiled import COMPILED
+from ludus.core.cuda import aligned
+from ludus.core.errors import ConfigError, MissingExtra, UnknownName
+
+SUPPORT = Path(__file__).parents[1] / "support"
+GAMES = [name for name in ludus.games() if isinstance(ludus.make(name), ArrayGame)]
+pytestmark = pytest.mark.skipif(not COMPILED, reason="numba is not installed")
+
+
+def run(script, *given, **variables) -> None:
+    command = [
+        sys.executable,
+        "-W",
+        "ignore::RuntimeWarning",
+        SUPPORT / script,
+        *map(str, given),
+    ]  # numbers wrap
+    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+
+
+def test_small_games_are_the_same_on_a_simulated_card() -> None:
+    run("simulated_cuda.py", "small", NUMBA_ENABLE_CUDASIM="1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GAMES)
+def test_every_game_is_the_same_on_a_simulated_card(name) -> None:
+    run("simulated_cuda.py", name, 20, 60, NUMBA_ENABLE_CUDASIM="1")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
+def test_all_rules_compile_for_a_card() -> None:
+    run("compiled_cuda.py")
+
+
+def test_fields_stand_where_a_card_can_read_them() -> None:
+    packed = ludus.make("hex").record
+    there = aligned(packed)
+    assert packed.fields["path"][1] % 2 == 1
+    assert all(offset % kind.base.alignment == 0 for kind, offset in there.fields.values())
+    assert [there[name] for name in there.names] == [packed[name] for name in packed.names]
+
+
+def test_what_is_missing_is_said(monkeypatch) -> None:
+    with pytest.raises(UnknownName, match=r"device 'gpu'.*cpu, cuda"):
+        ludus.batch("tic_tac_toe", 2, device="gpu")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"pip install 'ludus\[cuda\]'"):
+        ludus.batch("tic_tac_toe", 2, device="cuda")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr("numba.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"NVIDIA card.*nvidia-smi.*device='cpu'"):
+        ludus.batch("tic_tac_toe", 2, device="cuda")
