@@ -8,6 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
+collect_ignore = [
+    "support/compiled_cuda.py",
+    "support/simulated_cuda.py",
+]  # programs of test_cuda.py, for processes of their own
+
+
 # Two test processes share the cores, so each computes on one thread. Set before numpy, torch or numba start.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")

@@ -156,7 +156,7 @@ def test_uncompiled_loops_find_the_same(monkeypatch):
     here, there = AlphaBetaSearch(game, 3000), AlphaBetaSearch(game, 3000)
     if not here._loops.COMPILED:
         pytest.skip("numba is not installed: there is nothing to compare with")
-    plain = compiled._uncompiled(type(game), compiled._traits(game))
+    plain = compiled._uncompiled(type(game), compiled.traits_of(game))
     monkeypatch.setattr("ludus.agents.attached.kernel", lambda _: plain)
     there._loops = attached(game, "alpha_beta_loops")
     records = {name: getattr(there._room, name).view(np.recarray) for name in ("stack", "frames", "table")}

@@ -318,7 +318,7 @@ def test_uncompiled_loops_search_alike(game, monkeypatch):
     there = Search(game, 2, 40, share=0.25)
     if not here._loops.COMPILED:
         pytest.skip("numba is not installed: there is nothing to compare with")
-    plain: ModuleType = compiled._uncompiled(type(game), compiled._traits(game))
+    plain: ModuleType = compiled._uncompiled(type(game), compiled.traits_of(game))
     monkeypatch.setattr("ludus.agents.attached.kernel", lambda _: plain)
     there._loops = attached(game, "tree_loops")
     there._opened = there.tree._replace(
