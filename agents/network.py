@@ -63,7 +63,7 @@ class NetworkAgent:
         logp, values = self._asked(requests)
         decisions = []
         for request, row, value in zip(requests, logp, values, strict=True):
-            move = _inverse(row[None], np.array([request.rng.random()]))[0]
+            move = inverse(np.exp(row[None]), np.array([request.rng.random()]))[0]
             tokens = Tokens(
                 prompt=self.fed(request),
                 ids=np.array([move], np.int64),
@@ -144,7 +144,7 @@ class NetworkAgent:
             logits, values = self.network(torch.from_numpy(features))
             told, values = self.read(logits, values, torch.from_numpy(legal))
             logp = told.numpy()
-        moves = _inverse(logp, uniform)
+        moves = inverse(np.exp(logp.astype(np.float64)), uniform)
         return Drawn(moves, logp[np.arange(len(moves)), moves], values.numpy())
 
     # ------------------------------------------------------------------------------ learning
@@ -159,15 +159,20 @@ class NetworkAgent:
         legal = torch.ones_like(logits, dtype=torch.bool)
         if rows.legal is not None:
             legal = torch.from_numpy(rows.legal[:, : logits.shape[1]])
-        logp, values = self.read(logits, values, legal)
-        known = logp.masked_fill(~legal, 0.0)
+        logp, values = self.learned(logits, values, legal, torch.from_numpy(rows.ids))
+        never = logp.isinf()
+        known = logp.masked_fill(never, 0.0)
         return Scores(
             logprobs=logp.gather(1, torch.from_numpy(rows.ids)),
             mask=torch.from_numpy(rows.sampled),
-            entropy=-(known.exp() * known).masked_fill(~legal, 0.0).sum(1, keepdim=True),
+            entropy=-(known.exp() * known).masked_fill(never, 0.0).sum(1, keepdim=True),
             values=values,
             choices=logp,
         )
+
+    def learned(self, logits: Tensor, values: Tensor, legal: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """As `read`, with the gradients of what is learned; ids (N, 1) are the moves that were made."""
+        return self.read(logits, values, legal)
 
     def parameters(self) -> Iterable[Tensor]:
         return self.network.parameters()
@@ -200,9 +205,8 @@ class NetworkAgent:
         (folder / SETTINGS).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
-def _inverse(logp: NDArray[Any], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The move whose stretch of the cumulative distribution holds `uniform`; never an illegal one."""
-    share = np.exp(logp.astype(np.float64))
+def inverse(share: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Moves (N,) drawn from shares (N, A) by one number in [0, 1) each; never one without a share."""
     reach = np.cumsum(share, 1)
     move = np.sum(uniform[:, None] * reach[:, -1:] >= reach, 1)
     last = share.shape[1] - 1 - np.argmax(share[:, ::-1] > 0, 1)

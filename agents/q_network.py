@@ -19,7 +19,6 @@ from torch import Tensor
 from ludus.agents.network import NetworkAgent, fresh, network
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.game import Game
-from ludus.core.policy import Rows, Scores
 from ludus.core.registry import register_agent
 
 ABOUT, VALUES = "q_network.json", "values"
@@ -63,18 +62,9 @@ class QNetworkAgent(NetworkAgent):
         share = share.scatter_add(-1, at[:, None], torch.full_like(share[:, :1], 1 - self.epsilon))
         return share.log(), best
 
-    def score(self, rows: Rows) -> Scores:
-        """As every policy; `values` are of the moves that were made, and the only part with a gradient."""
-        logits, values = self.network(torch.from_numpy(rows.prompts))
-        legal = None if rows.legal is None else torch.from_numpy(rows.legal[:, : logits.shape[1]])
-        ids = torch.from_numpy(rows.ids)
-        logp, _ = self.read(logits.detach(), values.detach(), legal)
-        known = logp.masked_fill(logp.isinf(), 0.0)
-        return Scores(
-            logprobs=logp.gather(1, ids), mask=torch.from_numpy(rows.sampled),
-            entropy=-(known.exp() * known).masked_fill(logp.isinf(), 0.0).sum(1, keepdim=True),
-            values=logits.gather(1, ids)[:, 0], choices=logp,
-        )  # fmt: skip
+    def learned(self, logits: Tensor, values: Tensor, legal: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The values are of the moves that were made, and the only part with a gradient."""
+        return self.read(logits.detach(), values, legal)[0], logits.gather(1, ids)[:, 0]
 
     def frozen(self, name: str) -> QNetworkAgent:
         """A copy under another name that shares no memory and keeps this version."""

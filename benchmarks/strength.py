@@ -41,6 +41,7 @@ from ludus.agents.connect_four_oracle import FULL, label, positions
 from ludus.agents.network import NetworkAgent, network
 from ludus.agents.tree import Puct, Search, Uct, evaluator
 from ludus.config import load
+from ludus.core.array_game import Position
 from ludus.core.exact import answer_rows, nash_conv, rows, tabular
 from ludus.core.play import play
 from ludus.core.registry import make
@@ -108,10 +109,9 @@ def optimal(game: Any, agent: NetworkAgent) -> dict[str, float]:
 
 def observed(game: Any, record: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """What the mover of a position sees (*F), and what it may do (A,)."""
-    s, features, legal = game.open(record.tobytes()), np.zeros(game.shape, game.dtype), np.zeros(7, np.uint8)
-    game.observe(s, game.mover(s), features)
-    game.legal(s, game.mover(s), legal)
-    return features, legal.astype(np.bool_)
+    state = Position(record.tobytes(), (0.0, 0.0))
+    (seat,) = game.turn(state)
+    return game.view(state, seat).features, game.options(state, seat).legal
 
 
 def against_uct(game: Any, agent: NetworkAgent) -> float:

@@ -162,7 +162,7 @@ class Light:
         self.moves: list[tuple[Seat, int]] = []
         self.moved: set[Seat] = set()
         self.earned: Pay = dict(self.table.opening)
-        self.most = host.settings.get("max_steps", 1000) - 1
+        self.most = host.most_steps - 1
 
     @property
     def owing(self) -> tuple[Seat, ...]:
@@ -172,13 +172,9 @@ class Light:
     def answer(self, seat: Seat, action: Any) -> Light | Hosted:
         """Play `action`, as `Hosted.answer` does; itself, or the game that has taken its place."""
         options = self.options(seat)
-        whole = type(action) is int or isinstance(action, np.integer)
-        if (
-            not whole
-            or not isinstance(options, Choice)
-            or action not in options
-            or len(self.moves) >= self.most
-        ):
+        number = type(action) is int or isinstance(action, np.integer)
+        legal = number and isinstance(options, Choice) and action in options
+        if not legal or len(self.moves) >= self.most:
             return self.whole().answer(seat, action)
         move = int(action)
         self.moves.append((seat, move))
@@ -295,9 +291,15 @@ class Host:
         return Hosted(match, self.game, self.agents, frozenset(self.outside))
 
     @functools.cached_property
-    def alone(self) -> bool:
-        """Whether nobody sits inside."""
-        return set(self.outside) == set(self.game.seats)
+    def most_steps(self) -> int:
+        """How many decisions a game may have.
+
+        Raises:
+            ConfigError: the settings of the matches do not suit the game.
+        """
+        match = Match(self.game, self.agents, **self.settings)
+        match.illegal.check(self.game)
+        return match.max_steps
 
     def deal(self, seed: int, more: np.random.Generator) -> tuple[Hosted, int]:
         """A game in which an outside seat owes a move, and how many deals ended before that.
@@ -313,7 +315,7 @@ class Host:
 
     def lightly(self, seed: int, more: np.random.Generator) -> tuple[Hosted | Light, int]:
         """As `deal`; without a record as long as none is needed."""
-        if self.alone:
+        if set(self.outside) == set(self.game.seats):  # nobody sits inside
             return self._dealt(functools.partial(Light, self), seed, more)
         return self.deal(seed, more)
 

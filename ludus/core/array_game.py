@@ -13,6 +13,7 @@ import functools
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -84,31 +85,6 @@ class Record:
             if name in self.__dict__:
                 self._row[name] = self.__dict__[name]
         return self._row.tobytes()
-
-
-class _Sight(View):
-    """A position as a seat sees it; prose and features are made when they are asked for."""
-
-    __slots__ = ("_game", "_record", "_seat")
-    _text: str
-    _features: NDArray[Any] | None
-
-    def __init__(self, game: ArrayGame, record: bytes, seat: int) -> None:
-        self._game, self._record, self._seat = game, record, seat
-        self._text, self._features = "", None
-        self._digest, self.data = "", None
-
-    @property
-    def text(self) -> str:
-        if not self._text:
-            self._text = self._game.describe(self._game.open(self._record), self._seat)
-        return self._text
-
-    @property
-    def features(self) -> NDArray[Any]:
-        if self._features is None:
-            self._features = self._game.observed(self._record, self._seat)
-        return self._features
 
 
 class ArrayGame(Game[Position]):
@@ -223,7 +199,8 @@ class ArrayGame(Game[Position]):
         return state
 
     def _mover(self, state: Position) -> int:
-        state = self._own(state)
+        if state.game is not self:
+            state = self._own(state)
         if state.mover is None:
             state.mover = int(self._ask("mover", state.record))
         return state.mover
@@ -255,14 +232,16 @@ class ArrayGame(Game[Position]):
         return p
 
     def chance(self, state: Position) -> Sequence[tuple[int, float]]:
-        state = self._own(state)
+        if state.game is not self:
+            state = self._own(state)
         if state.chance is None:
             shares = enumerate(self._odds(state.record).tolist())
             state.chance = [(outcome, share) for outcome, share in shares if share > 0]
         return state.chance
 
     def options(self, state: Position, seat: Seat) -> Choice:
-        state = self._own(state)
+        if state.game is not self:
+            state = self._own(state)
         if seat not in state.options:
             mask = np.zeros(len(self.moves), np.uint8)
             self._ask("legal", state.record, self.seats.index(seat), mask)
@@ -270,18 +249,22 @@ class ArrayGame(Game[Position]):
         return state.options[seat]
 
     def _choice(self, mask: NDArray[np.uint8]) -> Choice:
-        legal = mask.view(np.bool_)
+        legal = mask.astype(np.bool_)
         legal.flags.writeable = False
         return Choice(self.moves, legal)
 
     def view(self, state: Position, seat: Seat) -> View:
-        state = self._own(state)
+        if state.game is not self:
+            state = self._own(state)
         if seat not in state.views:
-            state.views[seat] = _Sight(self, state.record, self.seats.index(seat))
+            record, k = state.record, self.seats.index(seat)
+            state.views[seat] = View(partial(self._told, record, k), partial(self._observed, record, k))
         return state.views[seat]
 
-    def observed(self, record: bytes, seat: int) -> NDArray[Any]:
-        """What a seat, by its number, sees of a position: (F), not to be written to."""
+    def _told(self, record: bytes, seat: int) -> str:
+        return self.describe(self.open(record), seat)
+
+    def _observed(self, record: bytes, seat: int) -> NDArray[Any]:
         features = np.zeros(self.shape, self.dtype)
         self._ask("observe", record, seat, features)
         features.flags.writeable = False
@@ -291,11 +274,15 @@ class ArrayGame(Game[Position]):
         laid = tuple(
             (seat, move if type(move) is int else self._whole(seat, move)) for seat, move in moves.items()
         )
-        state = self._own(state)
+        if state.game is not self:
+            state = self._own(state)
         self._asked += 1
-        if laid not in state.after:
-            state.after[laid] = self._shared(self._play(state, laid))
-        return state.after[laid]
+        after = state.after.get(laid)
+        if after is None:
+            after = self._shared(self._play(state, laid))
+            if self._remembers:
+                state.after[laid] = after
+        return after
 
     def _shared(self, state: Position) -> Position:
         """The same position, if moves led there lately; games that seldom come back to one keep none."""
@@ -304,6 +291,8 @@ class ArrayGame(Game[Position]):
         known = self._known
         if len(known) >= REMEMBERED:
             self._remembers = self._asked > 2 * self._played
+            for one in known.values():  # or whoever holds one would hold all that were played from it
+                one.after.clear()
             known.clear()
         same = known.setdefault(state.record, state)
         return same if same.paid == state.paid else state

@@ -159,7 +159,7 @@ class Batch:
     @property
     def records(self) -> NDArray[Any]:
         """(N,) the positions, of the game's record type; not to be written to."""
-        seen = self._states.view()
+        seen = self._fetched(self._states).view()
         seen.flags.writeable = False
         return seen
 
@@ -189,9 +189,10 @@ class Batch:
     # ------------------------------------------------ where the arrays are, and what runs there
     def _prepare(self) -> None:
         """Find the loops, and the records as they want them."""
+        self._given = np.zeros(self.n, np.int32)
         self._odds = odds_for(self.game, self.n)
         self._rows, self._loops = rows(), kernel(self.game)
-        self._opened = opened(self._loops, self._states), opened(self._loops, self.game.first)
+        self._opened: Any = opened(self._loops, self._states), opened(self._loops, self.game.first)
 
     def _run(self, loop: Any, *arguments: Any) -> None:
         """Run a loop over all rows."""
@@ -213,8 +214,12 @@ class Batch:
         return bool(self._choice.min() < 0)
 
     def _taken(self, given: Any) -> Any:
-        """Actions as the loops want them, for which numbers below -1 mean something else."""
-        return np.maximum(given.astype(np.int32), np.int32(-1))
+        """Actions as the loops want them, to whom numbers below -1 mean something else, and 2^32 is 0."""
+        if given.dtype == np.int32:
+            return np.maximum(given, -1, out=self._given)
+        known = np.iinfo(given.dtype)
+        low, high = max(-1, known.min), min(len(self.game.moves), known.max)
+        return np.clip(given, low, high, out=self._given, casting="unsafe")
 
     def _refused(self, choice: Any) -> int:
         """The first row where a seat is to move and cannot move so, or -1."""

@@ -58,10 +58,10 @@ class CudaBatch(Batch):
         self._given = cuda.device_array(self.n, np.int32)
         self._lowest = cuda.to_device(np.array([self.n], np.int32))  # row whose action is refused
         first: Any = self.game.first.astype(self._states.dtype)
-        self._opened = (  # type: ignore[assignment]
+        self._opened = (
             self._states,
             tuple(first) if _simulated() else cuda.to_device(first),
-        )  # which copies no record
+        )  # the simulator copies no record
         self._loops: Any = kernels(self.game)
         self._rows: Any = self._loops
 
@@ -114,7 +114,8 @@ def aligned(record: np.dtype[Any]) -> np.dtype[Any]:
 
 def kernels(game: Any) -> SimpleNamespace:
     """The kernels `step`, `uniform`, `take`, `refuse` and `look` over an array game's rules, cached like the loops."""
-    module = _made(type(game), traits_of(game, block=1))  # type: ignore[arg-type]
+    rules: Any = type(game)
+    module = _made(rules, traits_of(game, block=1))
     return SimpleNamespace(
         **{name: getattr(module, f"{name}_rows") for name in ("step", "uniform", "take", "refuse", "look")}
     )

@@ -8,7 +8,7 @@ compiled for the GPU from the same text as for the processor. A kernel's grid ma
 from types import SimpleNamespace
 from typing import Any
 
-from ludus.core.kernel import jit, observe, refused, step, uniform
+from ludus.core.kernel import MOVES, jit, observe, refused, step, uniform
 
 cuda: Any = SimpleNamespace(jit=jit)  # in a made module, numba's
 
@@ -55,11 +55,10 @@ def uniform_rows(mask: Any, choice: Any, seed: Any) -> None:
 
 @cuda.jit(cache=True)
 def take_rows(given: Any, choice: Any) -> None:
-    """Write given (N,), of any whole numbers, into choice (N,) int32; below -1 as -1."""
+    """Write given (N,), of any whole numbers, into choice (N,) int32; what numbers no move as -1."""
     i = cuda.grid(1)
     if i < choice.shape[0]:
-        choice[i] = given[i]
-        choice[i] = max(choice[i], -1)
+        choice[i] = given[i] if 0 <= given[i] < MOVES else -1
 
 
 @cuda.jit(cache=True)

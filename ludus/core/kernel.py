@@ -339,18 +339,6 @@ def solo_odds(states: Any, p: Any) -> None:
 
 
 @jit(cache=True)
-def solo_move(states: Any, a: int, pay: Any) -> None:
-    """`move` in the first record."""
-    move(states[0], a, pay)
-
-
-@jit(cache=True)
-def solo_joint(states: Any, actions: Any, pay: Any) -> None:
-    """`joint` in the first record."""
-    joint(states[0], actions, pay)
-
-
-@jit(cache=True)
 def solo_play(states: Any, a: int, actions: Any, pay: Any, mask: Any) -> int:
     """Play a, or the actions of all seats at once, in the first record; write what whoever is next may do; return it."""
     if JOINT and mover(states[0]) == TOGETHER:

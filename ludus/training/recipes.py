@@ -235,9 +235,10 @@ DPO: Table = {
 """Rafailov et al. 2023, arXiv:2305.18290. Wants groups: collect.samples of at least two."""
 
 PRESETS: dict[str, Table] = {
-    "ppo": PPO, "magnet": MAGNET, "best_response": BEST_RESPONSE, "grpo": GRPO, "dr_grpo": DR_GRPO, "dapo":
-    DAPO, "spiral": SPIRAL, "expert_iteration": EXPERT_ITERATION, "magnet_lm": MAGNET_LM, "ppo_verl":
-    PPO_VERL, "ppo_trl": PPO_TRL, "grpo_classic": GRPO_CLASSIC, "gspo": GSPO, "cispo": CISPO, "rloo_trl":
-    RLOO_TRL, "reinforce++": REINFORCE_PP, "rae_selfplay": SPIRAL, "icepop": ICEPOP, "prime_dppo":
-    PRIME_DPPO, "dqn": DQN, "nfsp_average": NFSP_AVERAGE, "rnad": RNAD, "sft": SFT, "rft": RFT, "dpo": DPO,
+    "ppo": PPO, "magnet": MAGNET, "best_response": BEST_RESPONSE, "expert_iteration": EXPERT_ITERATION,
+    "dqn": DQN, "nfsp_average": NFSP_AVERAGE, "rnad": RNAD,
+    "grpo": GRPO, "dr_grpo": DR_GRPO, "dapo": DAPO, "spiral": SPIRAL, "rae_selfplay": SPIRAL, "magnet_lm": MAGNET_LM,
+    "ppo_verl": PPO_VERL, "ppo_trl": PPO_TRL, "grpo_classic": GRPO_CLASSIC, "gspo": GSPO, "cispo": CISPO,
+    "rloo_trl": RLOO_TRL, "reinforce++": REINFORCE_PP, "icepop": ICEPOP, "prime_dppo": PRIME_DPPO,
+    "sft": SFT, "rft": RFT, "dpo": DPO,
 }  # fmt: skip

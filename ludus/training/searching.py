@@ -18,17 +18,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ludus.agents import tree
+from ludus.agents.network import inverse
 from ludus.core.agent import Agent
-from ludus.core.batch import Autoreset
 from ludus.core.errors import ConfigError
 from ludus.core.game import Seat
 from ludus.core.ledger import NAMED, Ledger, join
@@ -37,10 +37,9 @@ from ludus.training.gathering import Collect, Search
 from ludus.training.whole import WholeCollector
 
 BLOCK = 64  # positions that a network evaluates at a time, see `ludus.agents.tree.evaluator`
-TIMED = ("observation", "legal", "mover", "move", "logprob", "value", "done", "pay", "opening", "target")
 
 
-class SearchCollector(ArrayCollector):
+class SearchCollector(WholeCollector):
     """Plays N games to their end in every step, a search before each move of an agent with a network.
 
     Agents without one move as they would without a search.
@@ -56,8 +55,6 @@ class SearchCollector(ArrayCollector):
     Raises:
         ConfigError: the game cannot be searched.
     """
-
-    autoreset: ClassVar[Autoreset] = "disabled"
 
     def __init__(
         self,
@@ -80,24 +77,18 @@ class SearchCollector(ArrayCollector):
 
     def collect(self, cast: Finder, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
         """Whole games, N of them, beside those of earlier steps that are offered again."""
-        self.batch.reset()
-        self._earned[:], self._count[:] = self.batch.opening, 0
-        agents, table = self._seated(cast, lineup)
-        tally = Tally(first=self.game.seats[0])
-        s = Stretch.blank(self.length, self.batch, np.ones(self.batch.n, np.bool_), self._earned.copy())
-        s.target = np.full(s.legal.shape, np.nan, np.float32)
-        played = 0
-        while played < self.length and not self.batch.done.all():
-            self._step(s, played, agents, table, tally)
-            played += 1
-        s = dataclasses.replace(s, **{name: getattr(s, name)[:played] for name in TIMED})
-        s.mover[s.mover < 0] = 0  # of rows that are over: they are left out of the ledger
-        ledger = self._ledger(s, agents, table, self._bootstrap(agents, table))
-        assert ledger.legal is not None  # of arrays it never is
-        fresh = ledger.take(np.asarray(ledger.legal.any(1)))
+        fresh, tally = super().collect(cast, lineup)
         every = join([*self.replay, fresh])
         self.replay.append(fresh)
         return every, tally
+
+    def _blank(self) -> Stretch:
+        s = super()._blank()
+        s.target = np.full(s.legal.shape, np.nan, np.float32)
+        return s
+
+    def _ahead(self, agents: Sequence[Agent], table: NDArray[np.int64]) -> NDArray[np.float64]:
+        return self._bootstrap(agents, table)
 
     def _decide(
         self, s: Stretch, t: int, mine: NDArray[np.int64], agent: Agent, uniform: NDArray[np.float64]
@@ -117,10 +108,9 @@ class SearchCollector(ArrayCollector):
         found = [work.result() for work in works]
         visits = np.concatenate([one.visits for one in found])
         share = visits / visits.sum(1, keepdims=True)
-        drawn = np.sum(uniform[:, None] >= np.cumsum(share, 1), 1)
-        last = share.shape[1] - 1 - np.argmax(share[:, ::-1] > 0, 1)  # where sums fall short of one
-        move = np.where(self._count[mine] < self.search.drawn, np.minimum(drawn, last), share.argmax(1))
-        assert s.target is not None  # `collect` made room for it
+        early = self._count[mine] < self.search.drawn
+        move = np.where(early, inverse(share, uniform), share.argmax(1))
+        assert s.target is not None  # `_blank` made room for it
         s.move[t, mine], s.target[t, mine] = move, share
         s.value[t, mine] = np.concatenate([one.values for one in found])
         s.logprob[t, mine] = np.log(share[np.arange(len(mine)), move])

@@ -9,18 +9,20 @@ Shape letters: T decisions of the longest game, N rows.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ludus.core.agent import Agent
 from ludus.core.batch import Autoreset
 from ludus.core.errors import TrainingError
 from ludus.core.game import Seat
 from ludus.core.ledger import Ledger
 from ludus.training.collect import ArrayCollector, Finder, Stretch, Tally
 
-TIMED = ("observation", "legal", "mover", "move", "logprob", "value", "done", "pay", "opening")
+TIMED = ("observation", "legal", "mover", "move", "logprob", "value", "done", "pay", "opening", "target")
 
 
 class WholeCollector(ArrayCollector):
@@ -45,21 +47,29 @@ class WholeCollector(ArrayCollector):
         self._earned[:], self._count[:] = self.batch.opening, 0
         agents, table = self._seated(cast, lineup)
         tally = Tally(first=self.game.seats[0])
-        s = Stretch.blank(self.length, self.batch, np.ones(self.batch.n, np.bool_), self._earned.copy())
-        played = 0
-        while not self.batch.done.all():
-            if played == self.length:
-                raise TrainingError(
-                    f"{self.game.id}: {int((~self.batch.done).sum())} of {self.batch.n} games go on after "
-                    f"{self.length} decisions, and whole ones are wanted: raise collect.length"
-                )
+        s, played = self._blank(), 0
+        while played < self.length and not self.batch.done.all():
             self._step(s, played, agents, table, tally)
             played += 1
-        s = dataclasses.replace(s, **{name: getattr(s, name)[:played] for name in TIMED})
+        timed = {name: part[:played] for name in TIMED if (part := getattr(s, name)) is not None}
+        s = dataclasses.replace(s, **timed)
         live = (s.mover >= 0).ravel()
         s.mover[s.mover < 0] = 0  # of rows that are over: they are left out of the ledger
-        ledger = self._ledger(s, agents, table, np.zeros(table.shape))
+        ledger = self._ledger(s, agents, table, self._ahead(agents, table))
         assert ledger.legal is not None  # of arrays it never is
         whole = ledger.take(np.asarray(ledger.legal.any(1)))
         assert len(whole) == live.sum()  # who may do nothing decides nothing
         return whole, tally
+
+    def _blank(self) -> Stretch:
+        began = np.ones(self.batch.n, np.bool_)
+        return Stretch.blank(self.length, self.batch, began, self._earned.copy())
+
+    def _ahead(self, agents: Sequence[Agent], table: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(N, K) what each seat expects where its game goes on: nothing, all have ended."""
+        if not self.batch.done.all():
+            raise TrainingError(
+                f"{self.game.id}: {int((~self.batch.done).sum())} of {self.batch.n} games go on after "
+                f"{self.length} decisions, and whole ones are wanted: raise collect.length"
+            )
+        return np.zeros(table.shape)

@@ -1,5 +1,6 @@
 """One set of integer rules: scalar game, compiled batch and uncompiled batch agree position by position."""
 
+import gc
 import importlib
 import pickle
 import subprocess
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import ludus
-from ludus.core import compiled
+from ludus.core import array_game, compiled
 from ludus.core.array_game import NATURE, ArrayGame, Position
 from ludus.core.batch import Batch
 from ludus.core.compiled import COMPILED, kernel, rows, spread
@@ -324,3 +325,21 @@ def test_only_whole_numbers_are_moves_whatever_was_asked_before() -> None:
     for move in (True, 1.0, "1", {"a": 1}, None):
         with pytest.raises(IllegalMove):
             game.play(state, {"player_0": move})
+
+
+@pytest.mark.parametrize("asked", [0, 1_000_000])
+def test_a_position_that_is_held_does_not_hold_what_was_played_from_it(asked, monkeypatch) -> None:
+    """A search asks thousands of positions beyond the one it was given: those are kept for as long as they pay."""
+    monkeypatch.setattr(array_game, "REMEMBERED", 64)
+    monkeypatch.setattr(ArrayGame, "_compiled", lambda self: None)
+    game, rng = ludus.make("connect_four"), np.random.default_rng(0)
+    game._asked = asked  # many: as if it came back to its positions all the time
+    root = game.start(rng)
+    for _ in range(40):
+        state = root
+        while turn := game.turn(state):
+            state = game.play(state, {turn[0]: game.sample(state, turn[0], rng)})
+    gc.collect()
+    held = [one for one in gc.get_objects() if type(one) is Position and one.game is game]
+    assert root in held
+    assert len(held) <= 64 + 8  # and those one move from the first

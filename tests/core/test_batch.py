@@ -9,7 +9,7 @@ import ludus
 from ludus.core.array_game import Position
 from ludus.core.batch import Batch
 from ludus.core.compiled import COMPILED, kernel
-from ludus.core.errors import ContractError, UnknownName
+from ludus.core.errors import ContractError, IllegalMove, UnknownName
 from ludus.core.game import CHANCE
 
 ARRAYS = ("observation", "legal", "mover", "reward", "done", "opening")
@@ -230,3 +230,12 @@ class Sized(Stuck):
 def test_a_field_called_as_numpys_own_is_refused() -> None:
     with pytest.raises(ContractError, match="may not be called size"):
         Batch(Sized(), 2)
+
+
+@pytest.mark.parametrize("kind", [np.uint64, np.int64])
+def test_no_number_is_taken_for_a_smaller_one(kind) -> None:
+    many = ludus.batch("tic_tac_toe", 2, seed=1)
+    with pytest.raises(IllegalMove, match="cannot play 4294967296"):
+        many.step(np.array([0, 2**32], kind))
+    many.step(np.array([0, 1], kind))
+    assert many.legal.sum() == 16

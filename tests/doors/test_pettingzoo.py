@@ -48,7 +48,7 @@ def counted(game):
 @pytest.mark.parametrize("name", GAMES)
 def test_api_and_a_game_without_a_forfeit(name):
     env = counted(name)
-    api_test(env, num_cycles=1500 if name == "chess" else 200)  # whose games are long
+    api_test(env, num_cycles=1000)  # random games of chess, backgammon and pig are long
     assert env.ends["over"] >= 1
     assert env.ends["forfeit"] == 0
 
@@ -307,3 +307,9 @@ def test_crew_is_inside_and_can_be_replaced():
 
     with pytest.raises(ludus.core.errors.CrewError, match="abacus"):
         play()
+
+
+def test_prices_of_forfeits_that_do_not_suit_the_game_are_refused_at_once():
+    env = aec("kuhn_poker", players=3, illegal=Illegal(payoff=(-1, 1)))
+    with pytest.raises(ConfigError, match="named for two"):
+        env.reset(seed=1)

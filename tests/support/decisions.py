@@ -46,3 +46,19 @@ def filled(ledger, **columns):
     """The ledger with some columns replaced, in their own kind of number."""
     kinds = {name: np.asarray(values, getattr(ledger, name).dtype) for name, values in columns.items()}
     return dataclasses.replace(ledger, **kinds)
+
+
+def played_again(game, ledger, rows):
+    """Go through one episode's decisions by the scalar rules: the same turns, features, legal moves and returns."""
+    state, returns = game.start(np.random.default_rng(0)), dict.fromkeys(game.seats, 0.0)
+    for row in rows:
+        seat = ledger.seats[ledger.seat[row]]
+        assert game.turn(state) == (seat,)
+        assert np.array_equal(game.view(state, seat).features, ledger.prompts[row])
+        assert np.array_equal(game.options(state, seat).legal, ledger.legal[row])
+        state = game.play(state, {seat: int(ledger.ids[row])})
+        for who, amount in game.payoff(state).items():
+            returns[who] += amount
+    assert game.turn(state) == ()
+    for k, seat in enumerate(game.seats):
+        assert np.isclose(ledger.reward[rows[ledger.seat[rows] == k]].sum(), returns[seat])

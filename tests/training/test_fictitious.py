@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from killed import killed
 
 import ludus
 from ludus.agents.q_network import QNetworkAgent, fresh_q_network
 from ludus.config import load
 from ludus.core.errors import ConfigError, UnknownName
-from ludus.training.run import Run, train
+from ludus.training.run import train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 KUHN = ludus.make("kuhn_poker")
@@ -129,19 +130,7 @@ def test_buffers_and_targets_are_resumed(tmp_path, monkeypatch):
         *FAST,
     )
     whole = train(short("nfsp_kuhn.toml", tmp_path, *small, "name=whole"), quiet=True)
-    step = Run._step
-
-    def dying(self, number):
-        if number == 8:
-            raise KeyboardInterrupt
-        return step(self, number)
-
-    again = short("nfsp_kuhn.toml", tmp_path, *small, "name=again")
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_step", dying)
-        with pytest.raises(KeyboardInterrupt):
-            train(again, quiet=True)
-    resumed = train(again, resume=True, quiet=True)
+    resumed = killed(short("nfsp_kuhn.toml", tmp_path, *small, "name=again"), monkeypatch, before=8)
     for kind, name in (("q_network", "best"), ("network", "average")):
         one, two = (ludus.make_agent(kind, path=folder / "policies" / name) for folder in (whole, resumed))
         assert one.version > 3
@@ -170,19 +159,7 @@ def test_regularisation_is_resumed(tmp_path, monkeypatch):
         "learners.0.reference_every=2",
     )
     whole = train(short("rnad_kuhn.toml", tmp_path, *small, "name=whole"), quiet=True)
-    step = Run._step
-
-    def dying(self, number):
-        if number == 6:
-            raise KeyboardInterrupt
-        return step(self, number)
-
-    again = short("rnad_kuhn.toml", tmp_path, *small, "name=again")
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_step", dying)
-        with pytest.raises(KeyboardInterrupt):
-            train(again, quiet=True)
-    resumed = train(again, resume=True, quiet=True)
+    resumed = killed(short("rnad_kuhn.toml", tmp_path, *small, "name=again"), monkeypatch, before=6)
     one, two = (ludus.make_agent("network", path=folder / "policies" / "main") for folder in (whole, resumed))
     assert one.fingerprint() == two.fingerprint()
 

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from killed import killed
 from safetensors.numpy import load_file
 
 from ludus.agents.language.engines.continuous import TransformersEngine
@@ -120,18 +121,8 @@ def test_language_models_play_apart_as_by_turns(tmp_path):
 @pytest.mark.parametrize(("moment", "apart"), [(5, "false"), (7, "false"), (7, "true")])
 def test_a_killed_run_goes_on_the_same(moment, apart, tmp_path, monkeypatch):
     whole = outcome(train(configured(tmp_path, "name=whole", f"collect.apart={apart}"), quiet=True))
-    step = Run._step
-
-    def dying(self, number):
-        if number == moment:
-            raise KeyboardInterrupt
-        return step(self, number)
-
-    monkeypatch.setattr(Run, "_step", dying)
-    with pytest.raises(KeyboardInterrupt):
-        train(configured(tmp_path, f"collect.apart={apart}"), quiet=True)
-    monkeypatch.undo()
-    same(outcome(train(configured(tmp_path, f"collect.apart={apart}"), resume=True, quiet=True)), whole)
+    resumed = killed(configured(tmp_path, f"collect.apart={apart}"), monkeypatch, before=moment)
+    same(outcome(resumed), whole)
 
 
 def test_a_fault_of_games_ahead_stops_the_run(tmp_path, monkeypatch):

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from decisions import played_again
+from killed import killed
 
 import ludus
 from ludus.agents.network import fresh
@@ -75,18 +77,7 @@ def test_whole_games_are_played_and_the_scalar_rules_pay_the_same(played):
     for number in np.unique(ledger.episode):
         rows = np.flatnonzero(ledger.episode == number)
         rows = rows[np.argsort(ledger.order[rows])]
-        state, returns = game.start(np.random.default_rng(0)), dict.fromkeys(game.seats, 0.0)
-        for row in rows:
-            seat = ledger.seats[ledger.seat[row]]
-            assert game.turn(state) == (seat,)
-            assert np.array_equal(game.view(state, seat).features, ledger.prompts[row])
-            assert np.array_equal(game.options(state, seat).legal, ledger.legal[row])
-            state = game.play(state, {seat: int(ledger.ids[row])})
-            for who, amount in game.payoff(state).items():
-                returns[who] += amount
-        assert game.turn(state) == ()
-        for k, seat in enumerate(game.seats):
-            assert ledger.reward[rows[ledger.seat[rows] == k]].sum() == pytest.approx(returns[seat])
+        played_again(game, ledger, rows)
 
 
 def test_targets_are_shares_of_visits_and_moves_follow_them(played):
@@ -165,19 +156,7 @@ def test_what_does_not_go_together_is_said(tmp_path):
 def test_killed_and_resumed_it_is_the_same_run(tmp_path, monkeypatch):
     small = ("collect.rows=8", "collect.search.simulations=4", "checkpoint_every=2")
     whole = train(config_of(tmp_path, 5, *small, 'name="whole"'), quiet=True)
-    collect = Run._collect
-
-    def dying(self, step, phase):
-        if step == 4:
-            raise KeyboardInterrupt
-        return collect(self, step, phase)
-
-    again = config_of(tmp_path, 5, *small, 'name="again"')
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_collect", dying)
-        with pytest.raises(KeyboardInterrupt):
-            train(again, quiet=True)
-    resumed = train(again, resume=True, quiet=True)
+    resumed = killed(config_of(tmp_path, 5, *small, 'name="again"'), monkeypatch, before=4)
     prints = [
         ludus.make_agent("network", path=f / "policies" / "main").fingerprint() for f in (whole, resumed)
     ]
