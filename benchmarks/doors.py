@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from measuring import Run, cell, judged, keep, measure, parser, repeated, table, times
+from measuring import Run, cell, footnote, judged, keep, measure, parser, repeated, table, times
 from pettingzoo import AECEnv
 from speed import Picker, classic, walk_aec
 
@@ -178,6 +178,7 @@ def main() -> None:
     if importlib.util.find_spec("textarena"):
         kept["prose"] = in_prose(options)
     keep("doors", kept, options)
+    footnote("doors", options)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from measuring import judged, keep, parser, table
+from measuring import footnote, judged, keep, parser, table
 
 import ludus
 from ludus.agents.network import fresh
@@ -54,6 +54,7 @@ def main() -> None:
         f"\nNashConv of a network's policy on Leduc: {most:.1f} ms ({'met' if most <= 50 else 'MISSED'}: at most 50)"
     )
     keep("exact", kept, options)
+    footnote("exact", options)
 
 
 if __name__ == "__main__":

@@ -85,19 +85,27 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def keep(name: str, what: Any, options: argparse.Namespace) -> Path:
-    """Write results as JSON, with the day, the machine and the command."""
-    path = RESULTS / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    about = {
+def _about(options: argparse.Namespace) -> dict[str, Any]:
+    """The day, the machine and the command."""
+    return {
         "date": time.strftime("%Y-%m-%d"),
         "command": f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}".strip(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}",
         "seconds": options.seconds, "repetitions": options.repetitions,
     }  # fmt: skip
-    path.write_text(json.dumps({"about": about, "results": what}, indent=1) + "\n", encoding="utf-8")
+
+
+def keep(name: str, what: Any, options: argparse.Namespace) -> None:
+    """Write results as JSON, with the day, the machine and the command."""
+    RESULTS.mkdir(exist_ok=True)
+    told = json.dumps({"about": _about(options), "results": what}, indent=1)
+    (RESULTS / f"{name}.json").write_text(told + "\n", encoding="utf-8")
+
+
+def footnote(name: str, options: argparse.Namespace) -> None:
+    """Print when and how a table was made, and where its figures are kept."""
+    about = _about(options)
     print(
         f"\n{about['date']}, {about['machine']}; medians (ranges) of {options.repetitions} runs of {options.seconds:g} s"
     )
-    print(f"kept in {path.relative_to(Path(__file__).parents[1])}\n", flush=True)
-    return path
+    print(f"kept in {(RESULTS / name).relative_to(Path(__file__).parents[1])}.json\n", flush=True)

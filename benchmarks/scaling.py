@@ -11,7 +11,7 @@ import os
 import statistics
 
 import numpy as np
-from measuring import RESULTS, keep, measure, parser, repeated, table
+from measuring import RESULTS, footnote, keep, measure, parser, repeated, table
 
 import ludus
 from ludus.arenas.web.curves import Curve, Series
@@ -58,6 +58,7 @@ def main() -> None:
     ]  # fmt: skip
     write_picture(curves, RESULTS / "scaling.svg")
     keep("scaling", {"rows": SIZES, "moves a second": kept}, options)
+    footnote("scaling", options)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ what was measured of the last policy, the decisions it took and the time. The ta
 interval (Student's t over seeds), and the bound. What is measured:
 
     nash_conv        what both players could gain by answering best; exact, of the policy as it draws its moves
+    nash_conv_average  the same of the average strategy of the run, as its file weighs it: what CFR, fictitious play and
+                     NFSP are measured by
     losses           of the greedy policy: what its worst opponent can win from it, over both seats; exact, 0 if it
                      never loses whatever is played against it
     optimal          share of positions of connect four in which the policy's likeliest move keeps the value that the
@@ -18,6 +20,7 @@ interval (Student's t over seeds), and the bound. What is measured:
 
 Example:
     python benchmarks/strength.py --game kuhn_poker --seed 3
+    python benchmarks/strength.py --game kuhn_poker --seed 0 --ship     # what `trained` then plays
     python benchmarks/strength.py --table
 """
 
@@ -38,7 +41,9 @@ from measuring import RESULTS, table
 from numpy.typing import NDArray
 
 from ludus.agents.connect_four_oracle import FULL, label, positions
+from ludus.agents.exact import Tabular
 from ludus.agents.network import NetworkAgent, network
+from ludus.agents.trained import ship
 from ludus.agents.tree import Puct, Search, Uct, evaluator
 from ludus.config import load
 from ludus.core.array_game import Position
@@ -70,7 +75,7 @@ BOUNDS = {
     "connect_four": [Bound("optimal", 0.84, least=True), Bound("against_uct", 0.90, least=True)],
     "dark_hex": [Bound("learned_best_response", 0.25)],
     "kuhn_poker": [Bound("nash_conv", 0.04)],
-    "leduc_poker": [Bound("nash_conv", 0.36)],
+    "leduc_poker": [Bound("nash_conv_average", 0.36), Bound("nash_conv", 0.36)],
     "phantom_tic_tac_toe": [Bound("learned_best_response", 0.20)],
     "tic_tac_toe": [Bound("losses", 0.0)],
 }
@@ -131,15 +136,18 @@ def measured(game: Any, folder: Path, seed: int) -> dict[str, float]:
         return {**optimal(game, agent), "against_uct": against_uct(game, agent)}
     if measure == "losses":
         return {"losses": losses(game, agent)}
-    if measure == "nash_conv":
-        return {"nash_conv": nash_conv(game, tabular(game, agent))}
+    if measure.startswith("nash_conv"):
+        found = {"nash_conv": nash_conv(game, tabular(game, agent))}
+        if (table_of := folder / "averages" / "main.json").exists():
+            found["nash_conv_average"] = nash_conv(game, tabular(game, Tabular.load(table_of)))
+        return found
     found = learned_exploitability(game, agent, decisions=RESPONSE, seed=seed)
     interval = {name: getattr(found, name) / len(game.players) for name in ("low", "high")}
     return {measure: found.exploitability, **interval, "response_decisions": found.decisions}
 
 
-def job(game: str, seed: int) -> dict[str, Any]:
-    """Train, or go on training, and measure."""
+def job(game: str, seed: int, *, shipped: bool) -> dict[str, Any]:
+    """Train, or go on training, and measure; and put what was learned into the package, if wanted."""
     settings = load(HOME / "configs" / "strength" / f"{game}.toml", [f"seed={seed}", f'name="{game}_{seed}"'])
     folder, (played,) = Path(settings.root) / settings.name, settings.every_game
     train(settings, resume=folder.exists())
@@ -147,12 +155,18 @@ def job(game: str, seed: int) -> dict[str, Any]:
         json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     last = max((row for row in metrics if "global_step" in row), key=lambda row: row["step"])
-    return {
-        "game": game, "seed": seed, **measured(make(played.name, **played.params), folder, seed), "decisions": last["global_step"],
+    rules = make(played.name, **played.params)
+    row = {
+        "game": game, "seed": seed, **measured(rules, folder, seed), "decisions": last["global_step"],
         "minutes": round(last["time/seconds"] / 60, 2), "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "command": f"make strength GAME={game} SEED={seed}",
     }  # fmt: skip
+    if shipped:
+        average = folder / "averages" / "main.json"
+        learned = Tabular.load(average) if average.exists() else network(folder / "policies" / "main")
+        ship(rules, learned, row)
+    return row
 
 
 def kept() -> list[dict[str, Any]]:
@@ -195,10 +209,11 @@ def main() -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--game", choices=list(BOUNDS))
     made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--ship", action="store_true", help="put what was learned into the package")
     made.add_argument("--table", action="store_true", help="only print what is kept")
     options = made.parse_args()
     if options.game and not options.table:
-        row = job(options.game, options.seed)
+        row = job(options.game, options.seed, shipped=options.ship)
         keep(row)
         print(row)
     print(told())

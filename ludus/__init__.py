@@ -147,6 +147,7 @@ AGENTS.lazily(
         "puct": "ludus.agents.tree",
         "random": "ludus.agents.simple",
         "scripted": "ludus.agents.simple",
+        "trained": "ludus.agents.trained",
         "uct": "ludus.agents.tree",
         "uniform": "ludus.agents.simple",
     }

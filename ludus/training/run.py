@@ -303,6 +303,10 @@ class Run:
         aside.replace(last)
         for name, policy in self.policies.items():
             policy.save(self.folder / "policies" / name)
+        for place, average in self.evaluation.averages().items():
+            path = self.folder / "averages" / f"{place}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            average.save(path)
         write_cards(self.folder)
 
     # ------------------------------------------------------------------------------ checkpoints

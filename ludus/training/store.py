@@ -5,6 +5,7 @@
     episodes/first.jsonl        the first training episodes that are kept, and last.jsonl
     checkpoints/step_00000100/  policies, optimisers, generators, estimators, snapshots, games
     snapshots/                  earlier selves of the policies
+    policies/, averages/        what was learned, and average strategies that were measured, as tables
     tensorboard/, wandb/        the same metrics for other readers
 
 A checkpoint is written beside its place and renamed into it; a process that is killed at any moment

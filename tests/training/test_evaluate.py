@@ -16,7 +16,7 @@ from ludus.core.errors import ConfigError, TrainingError, UnknownName
 from ludus.core.exact import averaged, nash_conv, optimal, reached, rows, tabular, uniform
 from ludus.core.game import Forfeit
 from ludus.core.play import play
-from ludus.core.registry import make
+from ludus.core.registry import make, make_agent
 from ludus.core.solvers import solve
 from ludus.core.tables import tabulate
 from ludus.training.evaluation.evaluate import EVALUATORS, Evaluation, evaluator
@@ -182,6 +182,8 @@ def test_averages_may_be_linear_and_begin_late(tmp_path):
     )
     measured = {line["step"]: line.get("eval/nash_conv_average/main") for line in lines(folder)}
     assert [step for step, figure in measured.items() if figure is not None] == [4, 6]
+    kept = make_agent("exact", path=folder / "averages" / "main.json")
+    assert nash_conv(KUHN, tabular(KUHN, kept)) == pytest.approx(measured[6])
 
 
 SEVERAL = """

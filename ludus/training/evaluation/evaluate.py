@@ -6,7 +6,8 @@ they are logged as `eval/<name>/<policy>`, with the game before the policy where
     nash_conv           what the players could gain by answering best, and exploitability; exact
     nash_conv_sampled   the same from replies as they come, with a 95 % interval and the share of unusable ones:
                         for what is thought before a reply, whose probabilities nobody can add up
-    nash_conv_average   the same of the average of all policies measured so far, each weighted by its own reach
+    nash_conv_average   the same of the average of all policies measured so far, each weighted by its own reach; the
+                        run keeps it as a table, averages/<policy>.json, that agents read: exact(path=...)
     return_exact        mean payoff, wins and losses against opponents, at all seats alike; exact
     loss_rate           how often it loses against optimal play, all optimal moves alike; exact
     seat_balance        of games of a policy with itself: the first seat's share of decided ones, its payoff; exact
@@ -28,6 +29,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ludus.agents.exact import Tabular
 from ludus.arenas.exploit import exploit, masses
 from ludus.core.agent import Agent
 from ludus.core.encounters import against, encounter
@@ -234,7 +236,7 @@ class Evaluation:
             for name in self._policies(choice):
                 for game in self._games(choice):
                     place = self._place(game, name)
-                    memory = self.memory.setdefault(f"{choice.name} {settings}|{place}", {})
+                    memory = self.memory.setdefault(self._remembered(choice, place), {})
                     context = Context(
                         game, self._subject(name), name, step, self.config.seed, self.config, memory, self.find, asked
                     )  # fmt: skip
@@ -249,6 +251,11 @@ class Evaluation:
                     line |= found
         self._kept = {key: rows for key, rows in asked.items() if key in self._stays}
         return line
+
+    @staticmethod
+    def _remembered(choice: Named, place: str) -> str:
+        """Under what a measure remembers what it has seen of a policy."""
+        return f"{choice.name} {_own(choice)}|{place}"
 
     def find(self, spec: Spec, game: Game[Any]) -> Agent:
         """An opponent, made once for a game."""
@@ -326,6 +333,19 @@ class Evaluation:
             if learner.config.policy == policy and learner.average is not None:
                 return cast("Agent", learner.average)
         raise ConfigError(f"{name}: no learner of {policy or 'that policy'} has reference = 'magnet'")
+
+    def averages(self) -> dict[str, Tabular]:
+        """The average strategies that have been measured, by policy, with the game before it where there are several."""
+        found = {}
+        for choice in self.config.evaluate.measures:
+            for name in self._policies(choice) if choice.name == "nash_conv_average" else ():
+                for game in self._games(choice):
+                    place, tables = self._place(game, name), tabulate(game)
+                    total = self.memory.get(self._remembered(choice, place), {}).get("total")
+                    if total is not None:
+                        rows = zip(tables.names, averaged(tables, total), strict=True)
+                        found[place] = Tabular(dict(rows), f"{name} average")
+        return found
 
     def state(self) -> dict[str, NDArray[np.float64]]:
         """What measures remember, as arrays by name."""
