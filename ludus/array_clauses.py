@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ludus.clauses import Moment, Skip, clause, require
 from ludus.core.array_game import ArrayGame, Position
-from ludus.core.compiled import compiling, kernel, odds_for, opened
+from ludus.core.batch import Batch
 from ludus.core.game import CHANCE, Game
 from ludus.core.tables import expand, rows_at_once
 
@@ -74,14 +74,14 @@ def _check_joint(game: ArrayGame, m: Moment) -> None:
     """Lay down joint moves seat by seat, as batches do, and compare with one scalar `play`."""
     legal = [np.flatnonzero(game.options(m.state, seat).legal).tolist() for seat in game.seats]
     joint = list(itertools.islice(itertools.product(*legal), JOINT_MOVES))
-    rows = _Rows(game, m.state.record, len(joint))
+    rows = _standing(game, m.state.record, len(joint))
     for k, seat in enumerate(game.seats):
-        seen = np.flatnonzero(rows.mask[0]).tolist()
+        seen = np.flatnonzero(rows.legal[0]).tolist()
         require(k == 0 or seen == legal[k], game, m, f"compiled moves {seen} of {seat}")
-        rows.lay([moves[k] for moves in joint])
+        rows.step(np.array([moves[k] for moves in joint]))
     for i, moves in enumerate(joint):
         after = game.play(m.state, dict(zip(game.seats, moves, strict=True)))
-        compiled = (rows.states[i].tobytes(), rows.pay[i])
+        compiled = (rows.records[i].tobytes(), rows.reward[i])
         found = any(
             record == compiled[0] and np.allclose(pay, compiled[1], atol=1e-5)
             for record, pay in _settled(game, after, np.zeros(len(game.seats)))
@@ -89,28 +89,14 @@ def _check_joint(game: ArrayGame, m: Moment) -> None:
         require(found, game, m, f"joint move {moves}: scalar {after}, compiled {compiled}")
 
 
-class _Rows:
-    """N rows in one position, stepped by the game's compiled loop."""
-
-    def __init__(self, game: ArrayGame, record: bytes, n: int) -> None:
-        k = len(game.seats)
-        self.game, self.n = game, n
-        self.states = np.frombuffer(record * n, game.record).copy()
-        self.mask, self.pay = np.zeros((n, len(game.moves)), np.uint8), np.zeros((n, k), np.float32)
-        self._aside, self._waiting = np.zeros((n, k), np.int32), np.zeros(n, np.int8)
-        self._streams, self._who = np.arange(n, dtype=np.uint64), np.zeros(n, np.int8)
-        self._done = np.zeros(n, np.bool_)
-        self._seen = np.zeros((n, *game.shape), game.dtype)
-
-    def lay(self, moves: Sequence[int]) -> None:
-        """Lay down the next seat's move (N,) in every row; after the last seat's, nature settles."""
-        loops = kernel(self.game)
-        states, first = opened(loops, self.states), opened(loops, self.game.first)
-        with compiling(type(self.game).__name__):
-            loops.forward(
-                states, first, np.array(moves, np.int32), self._aside, self._waiting, self._streams, self._seen,
-                self.mask, self.pay, self._done, self._who, odds_for(self.game, self.n), False, 0, self.n,
-            )  # fmt: skip
+def _standing(game: ArrayGame, record: bytes, n: int) -> Batch:
+    """N rows in one position where all seats move, the first of which is asked."""
+    batch = Batch(game, n, autoreset="disabled")
+    state = batch.state()
+    state["states"][:], state["mask"][:] = np.frombuffer(record, np.uint8), 1
+    state["mover"][:], state["waiting"][:], state["done"][:] = 0, 0, False
+    batch.restore(state)
+    return batch
 
 
 def _settled(game: ArrayGame, position: Position, paid: NDArray[Any]) -> list[tuple[bytes, NDArray[Any]]]:

@@ -8,7 +8,8 @@ Autoreset is SAME_STEP: a row that ends is dealt anew in the same step, with wha
 forfeit that the rules define. Shape letters: N rows, K seats, A moves, F features.
 
     infos["action_mask"]  (N, A) int8, as in the observation
-    infos["redeals"]      (N,) how many deals of the present game ended before the learner was asked
+    infos["redeals"]      (N,) how many deals of the present game ended before the learner was asked, not counting
+                          those that chance alone ended
     infos["seat"]         (N,) the index of the seat that the learner plays
     infos["rewards"]      (N, K) what every seat earned, where the learner plays every seat ("mover")
     infos["final_obs"]    (N,) objects: the last observation of rows that ended, else None
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 
 from ludus.core.agent import Agent, Request, Uniform
 from ludus.core.array_game import ArrayGame, Position
-from ludus.core.compiled import compiling, kernel, odds_for, opened, rows, spread
+from ludus.core.batch import Batch
 from ludus.core.errors import ConfigError, IllegalMove, MissingExtra, UnknownName
 from ludus.core.game import Choice, Forfeit, Game, Seat
 from ludus.core.live import ask
@@ -47,7 +48,7 @@ except ImportError as fault:
     raise MissingExtra("the vector door", "doors") from fault
 from ludus.envs.doors.host import REDEALS
 
-OVER, STAY, DEAL = -2, -3, -2  # a mover, and two choices: as in ludus.core.kernel
+DRAWN = -1  # no move: the batch draws one in its place
 _KEYS = itertools.count()
 
 Observation = dict[str, NDArray[Any]]
@@ -104,26 +105,11 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._every = np.arange(num_envs)
-        self._dealt = False
-        self._allocate()
-
-    def _allocate(self) -> None:
-        n, game = self.num_envs, self.game
-        a, k = len(game.moves), len(game.seats)
-        self._rows, self._loops = rows(), kernel(game)
-        self._states = np.zeros(n, game.record)
-        self._streams, self._dice = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
-        self._seen, self._mask = np.zeros((n, *game.shape), game.dtype), np.zeros((n, a), np.uint8)
-        self._paid, self._mover = np.zeros((n, k), np.float32), np.zeros(n, np.int8)
-        self._aside, self._waiting = np.zeros((n, k), np.int32), np.zeros(n, np.int8)
-        self._choice, self._drawn = np.zeros(n, np.int32), np.zeros(n, np.int32)
-        self._ended, self._odds = np.zeros(n, np.bool_), odds_for(game, n)
-        self._redeals, self._length = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        self._return, self._since = np.zeros(n), np.zeros(n)
-        self._keys, self._rngs = [""] * n, list[np.random.Generator]()
-        self._choice[:] = STAY
-        with compiling(type(game).__name__):
-            self._forward()
+        self._dealt, self._batch = False, self._rows(0)
+        self._paid = np.zeros((num_envs, len(made.seats)), np.float32)
+        self._redeals, self._length = np.zeros(num_envs, np.int64), np.zeros(num_envs, np.int64)
+        self._return, self._since = np.zeros(num_envs), np.zeros(num_envs)
+        self._keys, self._rngs = [""] * num_envs, list[np.random.Generator]()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -131,9 +117,9 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """Deal every row anew. Row i's cards depend on the seed and i, not on N."""
         super().reset(seed=seed)
         if seed is not None or not self._dealt:
-            streams = self.np_random.integers(2**63, size=(self.num_envs, 3), dtype=np.uint64)
-            self._streams[:], self._dice[:] = streams[:, 0], streams[:, 1]
-            self._rngs = [np.random.default_rng(int(own)) for own in streams[:, 2]] if self._agents else []
+            self._batch = self._rows(int(self.np_random.integers(2**63)))
+            own = self.np_random.integers(2**63, size=self.num_envs)
+            self._rngs = [np.random.default_rng(int(each)) for each in own] if self._agents else []
         self._dealt = True
         self._deal(np.ones(self.num_envs, np.bool_))
         return self._observation(), self._infos()
@@ -154,15 +140,14 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             raise ValueError(
                 f"{self.num_envs} whole numbers are expected, not {given.dtype} of {given.shape}"
             )
-        learner = self._mover.copy() if self._self_play else self._learner
+        learner = self._learners().copy()
         illegal = self._illegal(given)
-        self._choice[:] = np.where(illegal, STAY, given)
-        self._forward()
-        self._let_others_move(~illegal)
+        self._play(given.astype(np.int32), ~illegal)
+        self._let_others_move()
         for row in np.flatnonzero(illegal):
             self._forfeit(int(row), int(learner[row]))
         reward = self._paid[self._every, learner].astype(np.float64)
-        done = illegal | (self._mover == OVER)
+        done = illegal | self._batch.done
         self._length += 1
         self._return += reward
         infos = self._final(done, illegal, learner) if done.any() else {}
@@ -178,12 +163,14 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self._end_sessions(self._every)
 
     # ---------------------------------------------------------------------------------- the rows
-    def _forward(self) -> None:
-        states, first = opened(self._loops, self._states), opened(self._loops, self.game.first)
-        spread(
-            self._loops.forward, self.num_envs, states, first, self._choice, self._aside, self._waiting,
-            self._streams, self._seen, self._mask, self._paid, self._ended, self._mover, self._odds, False,
-        )  # fmt: skip
+    def _rows(self, seed: int) -> Batch:
+        """The games. For whoever gives no legal action, as uniform opponents do, a row draws one from its own stream."""
+        return Batch(self.game, self.num_envs, seed, autoreset="disabled", illegal="random")
+
+    def _play(self, actions: NDArray[Any], which: NDArray[np.bool_]) -> None:
+        self._batch.step(actions, which)
+        paid = self._paid.T
+        paid += self._batch.reward.T * which  # seat by seat: numpy takes long over short rows
 
     def _deal(self, which: NDArray[np.bool_]) -> None:
         """Start `which` rows anew, again and again until the learner of each is asked."""
@@ -191,47 +178,42 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self._length[which], self._return[which], self._redeals[which] = 0, 0.0, 0
         self._since[which] = time.perf_counter()
         for _ in range(REDEALS):
-            self._paid[which] = 0.0
-            self._choice[:] = np.where(which, DEAL, STAY)
-            self._forward()
+            self._batch.reset(which)
+            np.copyto(self._paid.T, self._batch.opening.T, where=which)
             for row in np.flatnonzero(which) if self._agents else ():
                 self._keys[row] = f"vector-{next(_KEYS)}"
-            self._let_others_move(which)
-            which = which & (self._mover == OVER)
+            self._let_others_move()
+            which = which & self._batch.done
             if not which.any():
                 return
             self._redeals[which] += 1
         raise ConfigError(f"{self.game!r}: {REDEALS} deals ended before the learner was asked")
 
-    def _let_others_move(self, which: NDArray[np.bool_]) -> None:
-        """Play the opponents in `which` rows until their learner is asked or their game is over."""
-        if self._self_play:
-            return
-        while (wait := which & (self._mover != self._learner) & (self._mover != OVER)).any():
-            before = self._dice.copy()
-            spread(self._rows.uniform, self.num_envs, self._mask, self._drawn, self._dice)
-            self._dice[~wait] = before[~wait]  # a row draws only for itself, however long others wait
-            self._choice[:] = np.where(wait, self._drawn, STAY)
+    def _let_others_move(self) -> None:
+        """Play the opponents until the learner of each row is asked or its game is over."""
+        mover, done = self._batch.mover, self._batch.done
+        while not self._self_play and (wait := (mover != self._learner) & ~done).any():
+            actions = np.full(self.num_envs, DRAWN, np.int32)
             for index, agent in self._agents.items():
-                self._ask(agent, np.flatnonzero(wait & (self._mover == index)))
-            self._forward()
+                self._ask(agent, np.flatnonzero(wait & (mover == index)), actions)
+            self._play(actions, wait)
 
-    def _ask(self, agent: Agent, which: NDArray[np.intp]) -> None:
-        """Write what `agent` answers into the choices of these rows."""
+    def _ask(self, agent: Agent, which: NDArray[np.intp], actions: NDArray[Any]) -> None:
+        """Write what `agent` answers in these rows into actions (N,)."""
         if not which.size:
             return
         requests = [self._request(int(row)) for row in which]
         for row, request, decision in zip(which, requests, ask(agent, requests), strict=True):
             if decision.move not in request.options:
                 raise IllegalMove(f"{self.game.id}, row {row}: {agent.name} answered {decision.move!r:.80}")
-            self._choice[row] = int(decision.move)  # type: ignore[arg-type]
+            actions[row] = decision.move
 
     def _request(self, row: int) -> Request:
-        game, seat = self.game, self.game.seats[int(self._mover[row])]
+        game, seat = self.game, self.game.seats[int(self._batch.mover[row])]
         state = self._position(row)
         return Request(
             key=self._keys[row], game=game.id, seat=seat, view=game.view(state, seat),
-            options=Choice(game.moves, self._mask[row].astype(np.bool_)), past=(), rng=self._rngs[row],
+            options=Choice(game.moves, self._batch.legal[row].copy()), past=(), rng=self._rngs[row],
             rules=game.rules(seat), complete=True, state=state if game.perfect_information else None,
         )  # fmt: skip
 
@@ -246,22 +228,29 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             self._paid[row, index] += price.get(other, 0.0)
 
     def _position(self, row: int) -> Position:
-        return Position(self._states[row].tobytes(), (0.0,) * len(self.game.seats))
+        return Position(self._batch.records[row].tobytes(), (0.0,) * len(self.game.seats))
 
     def _illegal(self, given: NDArray[Any]) -> NDArray[np.bool_]:
         inside = (given >= 0) & (given < len(self.game.moves))
-        allowed: NDArray[np.bool_] = self._mask[self._every, np.where(inside, given, 0)] != 0
-        return ~(inside & allowed)
+        legal: NDArray[np.bool_] = self._batch.legal[self._every, np.where(inside, given, 0)]
+        return ~(inside & legal)
+
+    def _learners(self) -> NDArray[np.int8]:
+        """(N,) the seats that the learners play."""
+        return self._batch.mover if self._self_play else self._learner
 
     # ------------------------------------------------------------------------- what is told of them
     def _observation(self) -> Observation:
-        return {"observation": self._seen.copy(), "action_mask": self._mask.astype(np.int8)}
+        return {
+            "observation": self._batch.observation.copy(),
+            "action_mask": self._batch.legal.astype(np.int8),
+        }
 
     def _infos(self, rewards: NDArray[np.float32] | None = None) -> dict[str, Any]:
         infos: dict[str, Any] = {
-            "action_mask": self._mask.astype(np.int8),
+            "action_mask": self._batch.legal.astype(np.int8),
             "redeals": self._redeals.copy(),
-            "seat": (self._mover if self._self_play else self._learner).astype(np.int64),
+            "seat": self._learners().astype(np.int64),
         }
         if self._self_play and rewards is not None:
             infos["rewards"] = rewards
@@ -272,13 +261,13 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     ) -> dict[str, Any]:
         """What the learners of the rows that ended saw at last, and how they fared."""
         which = np.flatnonzero(done)
-        seen = np.zeros((which.size, *self.game.shape), self.game.dtype)
-        states = self._states[which]
-        self._loops.look(opened(self._loops, states), learner[which].astype(np.int8), seen)
+        seen = self._batch.look(np.where(done, learner, -1))[which]
         nothing_asked = np.ones((which.size, len(self.game.moves)), np.int8)
         final = np.full(self.num_envs, None, object)
-        for row, features, mask in zip(which, seen, nothing_asked, strict=True):
-            final[row] = {"observation": features, "action_mask": mask}
+        final[which] = [
+            {"observation": features, "action_mask": mask}
+            for features, mask in zip(seen, nothing_asked, strict=True)
+        ]
         spent = np.round(time.perf_counter() - self._since, 6)
         episode: dict[str, Any] = {
             "r": np.where(done, self._return, 0.0), "l": np.where(done, self._length, 0), "t": np.where(done, spent, 0.0),

@@ -104,11 +104,16 @@ class Batch:
             self._check_masks()
         return self._choice
 
-    def step(self, actions: NDArray[Any]) -> None:
+    def step(self, actions: NDArray[Any], which: NDArray[np.bool_] | None = None) -> None:
         """Play actions (N,), whole numbers, of the movers.
 
+        Args:
+            actions: what is played.
+            which: (N,) bool, the rows to play in, by default all. Others are left alone, whatever their action: all
+                arrays stay there as they are, the reward of their last step too.
+
         Raises:
-            ValueError: these are no N whole numbers; nothing has been played.
+            ValueError: these are no N whole numbers, or no N bools; nothing has been played.
             IllegalMove: an action is not legal, and the batch was made with illegal="raise"; nothing has been
                 played.
         """
@@ -118,17 +123,18 @@ class Batch:
                 f"step takes whole numbers of shape ({self.n},), not {given.dtype} of {tuple(given.shape)}"
             )
         choice = self._taken(given)
+        if which is not None:
+            self._spare(self._marks("step", which), choice)
         if self._illegal == 0 and (row := self._refused(choice)) >= 0:
             self._refuse(row, self._fetched(given)[row])
         self._play(choice)
 
     def reset(self, which: NDArray[np.bool_] | None = None) -> None:
         """Begin new games in the rows marked by which (N,) bool, or in all; what they earned is dropped."""
-        if which is None:
-            which = np.ones(self.n, np.bool_)
-        if which.shape != (self.n,) or which.dtype != np.bool_:
-            raise ValueError(f"reset takes bool of shape ({self.n},), not {which.dtype} of {which.shape}")
-        self._play(self._placed(np.where(which, np.int32(DEAL), np.int32(STAY))))
+        choice = self._placed(np.full(self.n, DEAL, np.int32))
+        if which is not None:
+            self._spare(self._marks("reset", which), choice)
+        self._play(choice)
 
     def stroll(self, steps: int) -> None:
         """Play so many steps of uniformly drawn legal moves in every row, without returning in between.
@@ -150,9 +156,13 @@ class Batch:
                 f"{self.game!r}, row {int(stuck.argmax())}: a seat was to move and had no legal move"
             )
 
-    def look(self, seat: int) -> NDArray[Any]:
-        """What `seat` now sees of every row, whoever is to move: (N, *F)."""
-        seen = np.zeros_like(self.observation)
+    def look(self, seat: int | NDArray[Any]) -> NDArray[Any]:
+        """What `seat` now sees of every row, whoever is to move: (N, *F).
+
+        Args:
+            seat: the number of a seat, or of one for each row (N,); with -1 a row is not looked at and gives zeros.
+        """
+        seen = np.empty_like(self.observation)
         self._loops.look(self._opened[0], np.full(self.n, seat, np.int64), seen)
         return seen
 
@@ -221,11 +231,24 @@ class Batch:
         low, high = max(-1, known.min), min(len(self.game.moves), known.max)
         return np.clip(given, low, high, out=self._given, casting="unsafe")
 
+    def _spare(self, which: Any, choice: Any) -> None:
+        """Change the choice of rows that are not marked, so that they are left alone."""
+        np.putmask(choice, ~which, STAY)
+
     def _refused(self, choice: Any) -> int:
         """The first row where a seat is to move and cannot move so, or -1."""
         return int(self._rows.refused(self._mask, choice, self.mover))
 
     # ------------------------------------------------------------------------------ inside
+    def _marks(self, what: str, which: Any) -> Any:
+        """Marks of rows where the loops can read them."""
+        marks = self._placed(which)
+        if marks.shape != (self.n,) or marks.dtype != np.bool_:
+            raise ValueError(
+                f"{what} takes bool of shape ({self.n},), not {marks.dtype} of {tuple(marks.shape)}"
+            )
+        return marks
+
     def _play(self, choice: Any) -> None:
         states, first = self._opened
         self._run(

@@ -42,9 +42,9 @@ class CudaBatch(Batch):
         ContractError: numba cannot compile the game's rules for CUDA.
     """
 
-    def look(self, seat: int) -> Any:
+    def look(self, seat: int | NDArray[Any]) -> Any:
         seen = _cuda().to_device(np.zeros(self.observation.shape, self.observation.dtype))
-        self._run(self._loops.look, self._states, seat, seen)
+        self._run(self._loops.look, self._states, self._placed(np.full(self.n, seat, np.int64)), seen)
         return seen
 
     def _prepare(self) -> None:
@@ -98,6 +98,9 @@ class CudaBatch(Batch):
         self._run(self._loops.take, given, self._given)
         return self._given
 
+    def _spare(self, which: Any, choice: Any) -> None:
+        self._run(self._loops.spare, which, choice)
+
     def _refused(self, choice: Any) -> int:
         self._run(self._loops.refuse, self._mask, choice, self.mover, self._lowest)
         row = int(self._lowest.copy_to_host()[0])
@@ -113,12 +116,11 @@ def aligned(record: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def kernels(game: Any) -> SimpleNamespace:
-    """The kernels `step`, `uniform`, `take`, `refuse` and `look` over an array game's rules, cached like the loops."""
+    """The kernels of `cuda_kernel.py` over an array game's rules, cached like the loops."""
     rules: Any = type(game)
     module = _made(rules, traits_of(game, block=1))
-    return SimpleNamespace(
-        **{name: getattr(module, f"{name}_rows") for name in ("step", "uniform", "take", "refuse", "look")}
-    )
+    names = "step", "uniform", "take", "spare", "refuse", "look"
+    return SimpleNamespace(**{name: getattr(module, f"{name}_rows") for name in names})
 
 
 @functools.cache

@@ -8,7 +8,7 @@ compiled for the GPU from the same text as for the processor. A kernel's grid ma
 from types import SimpleNamespace
 from typing import Any
 
-from ludus.core.kernel import MOVES, jit, observe, refused, step, uniform
+from ludus.core.kernel import MOVES, STAY, jit, observe, refused, step, uniform
 
 cuda: Any = SimpleNamespace(jit=jit)  # in a made module, numba's
 
@@ -62,6 +62,14 @@ def take_rows(given: Any, choice: Any) -> None:
 
 
 @cuda.jit(cache=True)
+def spare_rows(which: Any, choice: Any) -> None:
+    """Write into choice (N,) int32 that rows are left alone where which (N,) bool does not mark them."""
+    i = cuda.grid(1)
+    if i < choice.shape[0] and not which[i]:
+        choice[i] = STAY
+
+
+@cuda.jit(cache=True)
 def refuse_rows(mask: Any, choice: Any, who: Any, lowest: Any) -> None:
     """Lower lowest (1,) to the first row whose choice is refused."""
     i = cuda.grid(1)
@@ -70,8 +78,8 @@ def refuse_rows(mask: Any, choice: Any, who: Any, lowest: Any) -> None:
 
 
 @cuda.jit(cache=True)
-def look_rows(states: Any, seat: int, obs: Any) -> None:
-    """Write what `seat` sees of each row into obs (N, *F), which is zero."""
+def look_rows(states: Any, who: Any, obs: Any) -> None:
+    """Write what seat who[i] sees of row i into obs (N, *F), which is zero."""
     i = cuda.grid(1)
-    if i < states.shape[0]:
-        observe(states[i], seat, obs[i])
+    if i < states.shape[0] and who[i] >= 0:
+        observe(states[i], who[i], obs[i])

@@ -45,6 +45,7 @@ SHAPE: tuple[int, ...] = ()
 
 # ---- shared by all games ----
 CHUNK = 32  # moves that are counted at a time
+STAY, DEAL = -3, -2  # choices that leave a row alone, and that start it anew
 
 
 @jit(forceinline=True)
@@ -87,16 +88,17 @@ def uniform(mask: Any, choice: Any, seed: Any, low: int, high: int) -> None:
 
 @jit(cache=True)
 def refused(mask: Any, choice: Any, who: Any) -> int:
-    """The first row whose choice is not legal, though somebody is to move there, or -1."""
+    """The first row that is not left alone and whose choice is not legal, though somebody is to move there, or -1."""
     for i in range(mask.shape[0]):
-        if (choice[i] < 0 or choice[i] >= mask.shape[1] or not mask[i, choice[i]]) and who[i] >= 0:
+        if who[i] < 0 or choice[i] == STAY:
+            continue
+        if choice[i] < 0 or choice[i] >= mask.shape[1] or not mask[i, choice[i]]:
             return i
     return -1
 
 
 # ---- of each game ----
 NATURE, OVER, TOGETHER = -1, -2, -3
-STAY, DEAL = -3, -2
 SAME_STEP, NEXT_STEP, DISABLED = 0, 1, 2
 RAISE, FORFEIT, RANDOM = 0, 1, 2
 
@@ -138,13 +140,12 @@ def settle(
     done: Any,
     p: Any,
     anew: bool,
-    given: bool,
     i: int,
 ) -> int:
     """Play a in row i, or with DEAL start it anew; let nature move until a seat must; return who is next.
 
-    With `given`, nature's outcomes are given like moves, and it may be next. Of seats that move together each one's move is kept aside until the last has chosen. A game that ends is
-    marked done; with `anew` the next one follows, and what this pays before any decision goes to `opening`.
+    Of seats that move together each one's move is kept aside until the last has chosen. A game that ends is marked
+    done; with `anew` the next one follows, and what this pays before any decision goes to `opening`.
     Every rule is called in one place only, so that it can be compiled into the loop.
     """
     dealing = a == DEAL
@@ -164,7 +165,7 @@ def settle(
         else:
             move(states[i], a, earned)
         m = mover(states[i])
-        if CHANCY and m == NATURE and not given:
+        if CHANCY and m == NATURE:
             a = outcome(states[i], p, draw(seed, i))
         elif m == OVER:
             done[i] = done[i] or not dealing
@@ -235,7 +236,7 @@ def step(
                     done[i] = True
                     a = DEAL if anew else STAY
             if a != STAY:
-                m = settle(states, first, a, aside, waiting, seed, pay, opening, done, p, anew, False, i)
+                m = settle(states, first, a, aside, waiting, seed, pay, opening, done, p, anew, i)
             mask[i, :] = 0
             if m != OVER:
                 who[i] = m
@@ -244,44 +245,6 @@ def step(
             observe(states[i], who[i], obs[i])
             if m == OVER:
                 who[i] = m
-
-
-@jit(nogil=True, cache=True)
-def forward(
-    states: Any,
-    first: Any,
-    choice: Any,
-    aside: Any,
-    waiting: Any,
-    seed: Any,
-    obs: Any,
-    mask: Any,
-    pay: Any,
-    done: Any,
-    who: Any,
-    odd: Any,
-    given: bool,
-    low: int,
-    high: int,
-) -> None:
-    """Play choice (N,) in some of the rows from low to high; games that end stay as they ended, with `who` OVER.
-
-    A row whose choice is STAY is left alone, and one whose choice is DEAL starts anew and is paid nothing for what
-    was before. What is paid is added to pay (N, K). With `given`, nature's outcomes are choices, too.
-    """
-    p = odd[low // BLOCK]
-    if unlike(mask, obs, pay, p):
-        return
-    for i in range(low, high):
-        if choice[i] == STAY:
-            continue
-        m = settle(states, first, choice[i], aside, waiting, seed, pay, pay, done, p, False, given, i)
-        who[i] = m
-        if m >= 0:
-            mask[i, :] = 0
-            legal(states[i], m, mask[i])
-            obs[i] = 0
-            observe(states[i], m, obs[i])
 
 
 @jit(cache=True)
@@ -313,10 +276,11 @@ def expand(
 
 @jit(cache=True)
 def look(states: Any, who: Any, obs: Any) -> None:
-    """Write what seat who[i] sees of row i into obs (N, *F)."""
+    """Write what seat who[i] sees of row i into obs (N, *F); nobody, a negative number, sees zeros."""
     for i in range(states.shape[0]):
         obs[i] = 0
-        observe(states[i], who[i], obs[i])
+        if who[i] >= 0:
+            observe(states[i], who[i], obs[i])
 
 
 # One position at a time, for games whose rules take long in Python.

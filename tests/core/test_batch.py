@@ -87,6 +87,33 @@ def test_reset_rows_and_the_others_go_on_as_they_would() -> None:
     assert (reset.legal[which].sum(1) == 9).all()
 
 
+@pytest.mark.parametrize("autoreset", ["same_step", "next_step", "disabled"])
+@pytest.mark.parametrize("name", GAMES)
+def test_rows_that_are_left_alone_stay_as_they_are(name, autoreset) -> None:
+    some, every = (ludus.batch(name, 64, seed=5, autoreset=autoreset) for _ in range(2))
+    which = np.arange(64) % 3 == 0
+    for _ in range(60):
+        before, actions = some.state(), every.random_actions().copy()
+        every.step(actions)
+        some.step(np.where(which, actions, 99), which)
+        for key, array in some.state().items():
+            np.testing.assert_array_equal(array[~which], before[key][~which], err_msg=key)
+        same(snapshot(some), snapshot(every), which)
+    with pytest.raises(IllegalMove, match="cannot play 99"):
+        ludus.batch(name, 64).step(np.where(which, 99, 0), np.arange(64) == 3)
+    with pytest.raises(ValueError, match=r"step takes bool of shape \(64,\), not int64 of \(64,\)"):
+        some.step(actions, np.arange(64))
+
+
+def test_each_row_may_be_seen_by_another_seat() -> None:
+    batch = ludus.batch("kuhn_poker", 9, seed=2)
+    views, seats = [batch.look(0), batch.look(1)], np.arange(9) % 3 - 1
+    seen = batch.look(seats)
+    for row, seat in enumerate(seats):
+        np.testing.assert_array_equal(seen[row], np.zeros_like(seen[row]) if seat < 0 else views[seat][row])
+    assert (views[0] != views[1]).any(1).all()
+
+
 def test_an_illegal_action_forfeits_its_row_alone() -> None:
     batch = ludus.batch("leduc_poker", 8, seed=1, autoreset="next_step", illegal="forfeit")
     actions = np.ones(8, np.int64)

@@ -84,7 +84,6 @@ def test_tables_hold_the_same_games(name) -> None:
     for moments in record(game, FEW, seed=3):
         for told, moment in zip(tabled_rules(tables, moments), moments, strict=True):
             moment.record = b""
-            if moment.paid:
-                np.testing.assert_allclose(told.paid, moment.paid, atol=1e-6)
-                told.paid = moment.paid
+            np.testing.assert_allclose(told.paid, moment.paid, atol=1e-6)
+            told.paid = moment.paid
             assert told == moment

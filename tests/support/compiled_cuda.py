@@ -34,8 +34,8 @@ def arguments(game) -> dict[str, tuple[object, ...]]:
             states, states, whole, aside, bytes_, streams, streams, seen, mask, pay, pay, flags, bytes_, counts, odds,
             0, 0, 1.0, 0,
         ),
-        "uniform": (mask, whole, streams), "take": (counts, whole), "refuse": (mask, whole, bytes_, whole),
-        "look": (states, 0, seen),
+        "uniform": (mask, whole, streams), "take": (counts, whole), "spare": (flags, whole), "refuse": (mask, whole, bytes_, whole),
+        "look": (states, counts, seen),
     }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
-"""Games recorded once, as moves and outcomes of chance, and followed by every form that the rules take.
+"""Games played once by the batch, and followed by every form that the rules take.
 
-Shape letters: N games, K seats, A moves, F features.
+The forms draw nature's outcomes by themselves, from the streams of the batch. Shape letters: N games, C outcomes.
 """
 
 from collections.abc import Iterator
@@ -9,17 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from ludus.core.array_game import NATURE, OVER, TOGETHER, ArrayGame
-from ludus.core.compiled import kernel, odds_for, opened
+from ludus.core.batch import Batch
+from ludus.core.compiled import kernel, opened
 from ludus.core.tables import Tables
 
-DEAL, STAY = -2, -3
+WHOLE = 2**64
 
 
 @dataclass
 class Moment:
-    """A position of a game, as some form of the rules shows it, and what comes next.
+    """A decision, or the end, of a game, as some form of the rules shows it.
 
-    `who` moves: a seat's index, NATURE, or OVER; `aside` are the moves of those who move together and have chosen.
+    `who` decides: a seat's index, or OVER; of those who move together, each at a moment of its own. `paid` is what
+    led here paid; `stream` what nature drew from on the way here; `next` is the move.
     """
 
     record: bytes
@@ -27,58 +29,45 @@ class Moment:
     legal: list[int]
     seen: bytes
     paid: tuple[float, ...]
+    stream: int
     next: int
 
 
-class Rows:
-    """The batch with chance given: N games in step, each fed its own moves and outcomes."""
-
-    def __init__(self, game: ArrayGame, n: int) -> None:
-        self.game, self.n, self.loops = game, n, kernel(game)
-        k = len(game.seats)
-        self.states = np.zeros(n, game.record)
-        self.aside, self.waiting = np.zeros((n, k), np.int32), np.zeros(n, np.int8)
-        self.obs = np.zeros((n, *game.shape), game.dtype)
-        self.mask, self.pay = np.zeros((n, len(game.moves)), np.uint8), np.zeros((n, k), np.float32)
-        self.done, self.who = np.zeros(n, np.bool_), np.zeros(n, np.int8)
-        self.streams, self.odds = np.zeros(n, np.uint64), odds_for(game, n)
-        self.feed(np.full(n, DEAL, np.int32))
-
-    def feed(self, choice: np.ndarray) -> None:
-        self.pay[:] = 0
-        self.loops.forward(
-            opened(self.loops, self.states), opened(self.loops, self.game.first), choice, self.aside, self.waiting,
-            self.streams, self.obs, self.mask, self.pay, self.done, self.who, self.odds, True, 0, self.n,
-        )  # fmt: skip
-
-
 def record(game: ArrayGame, n: int, seed: int = 0, most: int = 10_000) -> list[list[Moment]]:
-    """N games by uniformly drawn moves and outcomes with their odds, each at most so many moments long."""
-    rows, rng = Rows(game, n), np.random.default_rng(seed)
+    """N games by uniformly drawn moves, each at most so many moments long."""
+    batch = Batch(game, n, seed, autoreset="disabled")
+    streams = batch.state()["streams"]
+    batch.reset()
     games: list[list[Moment]] = [[] for _ in range(n)]
+    running, paid = np.arange(n), batch.opening
     for _ in range(most):
-        alive = np.flatnonzero(rows.who != OVER)
-        choice = np.full(n, STAY, np.int32)
-        shown = [(int(rows.who[i]), rows.states[i].tobytes()) for i in range(n)]
-        for i in alive:
-            if rows.who[i] == NATURE:
-                odds = np.zeros(game.outcomes)
-                rows.loops.solo_odds(opened(rows.loops, rows.states[i : i + 1]), odds)
-                choice[i] = rng.choice(len(odds), p=odds / odds.sum())
-            else:
-                choice[i] = rng.choice(np.flatnonzero(rows.mask[i]))
-        masks = [np.flatnonzero(row).tolist() for row in rows.mask]
-        seen = [row.tobytes() for row in rows.obs]
-        rows.feed(choice)
-        for i in alive:
-            who, before = shown[i]
-            legal, saw = (masks[i], seen[i]) if who >= 0 else ([], b"")
-            games[i].append(Moment(before, who, legal, saw, tuple(rows.pay[i].tolist()), int(choice[i])))
-        if not (rows.who != OVER).any():
+        choice = batch.random_actions()
+        for i in running:
+            who, legal = int(batch.mover[i]), np.flatnonzero(batch.legal[i]).tolist()
+            seen = b"" if who == OVER else batch.observation[i].tobytes()
+            shown = batch.records[i].tobytes(), who, legal, seen, tuple(paid[i].tolist())
+            games[i].append(Moment(*shown, int(streams[i]), int(choice[i])))
+        running = np.flatnonzero(~batch.done)
+        if not running.size:
             break
-    for i, moments in enumerate(games):
-        moments.append(Moment(rows.states[i].tobytes(), int(rows.who[i]), [], b"", (), -1))
+        streams = batch.state()["streams"]
+        batch.step(choice)
+        paid = batch.reward
     return games
+
+
+def draw(stream: int) -> tuple[float, int]:
+    """SplitMix64 as in ludus.core.kernel, in whole numbers that do not wrap: one in [0, 1), and the stream after it."""
+    stream = z = (stream + 0x9E3779B97F4A7C15) % WHOLE
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % WHOLE
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % WHOLE
+    return ((z ^ z >> 31) >> 11) / 2**53, stream
+
+
+def fallen(odds: np.ndarray, u: float) -> int:
+    """The outcome that u in [0, 1) falls on, of outcomes with odds (C,) side by side."""
+    assert abs(odds.sum() - 1) < 1e-9
+    return int(np.searchsorted(np.cumsum(odds), u, side="right"))
 
 
 def compiled_rules(game: ArrayGame, moments: list[Moment]) -> Iterator[Moment]:
@@ -108,46 +97,58 @@ def plain_rules(game: ArrayGame, moments: list[Moment]) -> Iterator[Moment]:
 
 
 def _followed(game, moments, ask) -> Iterator[Moment]:
-    """Walk through a game by its moves alone; whatever else is shown comes from the rules that are asked."""
-    here, aside = game.first.tobytes(), []
+    """Walk through a game by its moves and streams alone; whatever else is shown comes from the rules that are asked."""
+    here, aside, pay = game.first.tobytes(), [], np.zeros(len(game.seats), np.float32)
     for moment in moments:
-        mover = int(ask("mover", here)[0])
+        stream = moment.stream
+        while (mover := int(ask("mover", here)[0])) == NATURE:
+            u, stream = draw(stream)
+            here = ask("move", here, _outcome(game, ask, here, u), pay)[1]
         who = len(aside) if mover == TOGETHER else mover
         legal, seen = np.zeros(len(game.moves), np.uint8), np.zeros(game.shape, game.dtype)
         if who >= 0:
             ask("legal", here, who, legal)
             ask("observe", here, who, seen)
         shown = np.flatnonzero(legal).tolist(), seen.tobytes() if who >= 0 else b""
-        pay, record = np.zeros(len(game.seats), np.float32), here
-        if who == NATURE:
-            odds = np.zeros(game.outcomes)
-            ask("odds", here, odds)
-            assert odds[moment.next] > 0
-            assert abs(odds.sum() - 1) < 1e-9
-        if mover == OVER or moment.next == -1:
-            yield Moment(record, who, [], b"", (), -1)
-            return
+        yield Moment(here, who, *shown, tuple(pay.tolist()), moment.stream, moment.next)
+        pay[:] = 0
         if mover == TOGETHER and len(aside) + 1 < len(game.seats):
             aside.append(moment.next)
         elif mover == TOGETHER:
             here = ask("joint", here, np.array([*aside, moment.next], np.int32), pay)[1]
             aside = []
-        else:
+        elif mover != OVER:
             here = ask("move", here, moment.next, pay)[1]
-        yield Moment(record, who, *shown, tuple(pay.tolist()), moment.next)
+
+
+def _outcome(game, ask, here, u) -> int:
+    odds = np.zeros(game.outcomes)
+    ask("odds", here, odds)
+    if type(game).toss is ArrayGame.toss:
+        return fallen(odds, u)
+    outcome = game.toss(game.open(here), u)
+    assert odds[outcome] > 0
+    return outcome
 
 
 def tabled_rules(tables: Tables, moments: list[Moment]) -> Iterator[Moment]:
     """The same by going along the edges of the game's tables; they hold no records."""
-    edges = {(int(p), int(a)): e for e, (p, a) in enumerate(zip(tables.parent, tables.action, strict=True))}
-    x = 0
+    edges: dict[int, dict[int, int]] = {}
+    for edge, (position, action) in enumerate(zip(tables.parent, tables.action, strict=True)):
+        edges.setdefault(int(position), {})[int(action)] = edge
+    x, pay = 0, np.zeros(len(tables.game.seats))
     for moment in moments:
+        stream = moment.stream
+        while tables.mover[x] == NATURE:
+            u, stream = draw(stream)
+            odds = np.zeros(tables.game.outcomes)
+            odds[list(edges[x])] = tables.odds[list(edges[x].values())]
+            edge = edges[x][fallen(odds, u)]
+            x, pay = int(tables.child[edge]), pay + tables.pay[edge]
         who, info = int(tables.mover[x]), int(tables.info[x])
-        if moment.next == -1:
-            yield Moment(b"", who, [], b"", (), -1)
-            return
-        edge = edges[x, moment.next]
         legal = np.flatnonzero(tables.legal[info]).tolist() if who >= 0 else []
         seen = tables.views[info].features.tobytes() if who >= 0 else b""
-        yield Moment(b"", who, legal, seen, tuple(tables.pay[edge].tolist()), moment.next)
-        x = int(tables.child[edge])
+        yield Moment(b"", who, legal, seen, tuple(pay.tolist()), moment.stream, moment.next)
+        if who != OVER:
+            edge = edges[x][moment.next]
+            x, pay = int(tables.child[edge]), tables.pay[edge]

@@ -73,6 +73,11 @@ def small() -> None:
     same(here, there)
     for seat in range(2):
         np.testing.assert_array_equal(there.look(seat).copy_to_host(), here.look(seat))
+    seats = np.array([1, -1, 0, 0, 1])
+    np.testing.assert_array_equal(there.look(seats).copy_to_host(), here.look(seats))
+    for batch in (here, there):
+        batch.step(np.full(5, 1), seats == 0)
+    same(here, there)
     kept = there.state()
     for batch in (here, there):
         batch.stroll(1)
