@@ -316,7 +316,13 @@ def test_a_run_that_never_began_leaves_its_place_free(tmp_path):
     with pytest.raises((LudusError, TypeError, ValueError)):
         run("train", toml, "policies.net.hidenn=[4]", "--out", out, "--quiet")
     assert not out.exists()
-    assert "starts afresh" in run("train", toml, "--out", out, "--quiet", "--resume").stderr
+    with pytest.raises(LudusError, match=r"x does not exist: .*without --resume"):
+        run("train", toml, "--out", out, "--quiet", "--resume")
+    nobody = ["train", toml, 'lineup.player="uniform"', "--out", out, "--quiet"]
+    with pytest.raises(LudusError, match="nobody had anything to learn from"):
+        run(*nobody)
+    assert "nobody had anything" in (out / "failed.txt").read_text()
+    assert "begins again from step 0" in run("train", toml, "--out", out, "--quiet").stderr
     with pytest.raises(LudusError, match="resume"):
         run("train", toml, "seed=9", "--out", out, "--quiet")
     assert (out / "policies" / "net" / "network.json").is_file()  # what was there before is left alone
@@ -350,7 +356,10 @@ def test_train_writes_a_run_with_a_page_and_resumes(tmp_path):
     assert "first games" in page
     with pytest.raises(LudusError, match="resume"):
         run("train", toml, "seed=5", "--out", out, "--quiet")
-    run("train", toml, "seed=5", "--out", out, "--quiet", "--resume")
+    assert "is done, 2 steps of 2" in run("train", toml, "seed=5", "--out", out, "--quiet", "--resume").stderr
+    longer = run("train", toml, "seed=5", "phases.0.steps=3", "--out", out, "--quiet", "--resume")
+    assert "goes on from step 2, with phases.0.steps = 3, was 2; rates follow the new length" in longer.stderr
+    assert (out / "metrics.jsonl").read_text().count("\n") == 4
     assert run("train", toml, "--explain").output.count("\n") > 30
 
 
