@@ -41,7 +41,7 @@ def train(
 ) -> None:
     """Train policies as a TOML file describes; write a run folder with a page of its learning curves."""
     from ludus import config as configuration
-    from ludus.commands.seating import check_model
+    from ludus.commands.seating import check_model, known_game
     from ludus.training.distributed import World
 
     if explain:
@@ -51,7 +51,8 @@ def train(
     if out is not None:
         laid += [f'root="{out.parent}"', f'name="{out.name}"']
     settings = configuration.load(config, laid)
-
+    for game in settings.every_game:
+        known_game(game.name)
     for policy in settings.policies.values():
         if policy.name == "language" and isinstance(policy.settings.get("path"), str):
             check_model(policy.settings["path"])
