@@ -84,8 +84,33 @@ class NetworkAgent:
         return [np.exp(row) / np.exp(row).sum() for row in self._asked(requests)[0]]
 
     def _asked(self, requests: Sequence[Request]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        for request in requests:
+            self._check(request)
         features = np.stack([self.fed(r) for r in requests])
         return self._rows(features, np.stack([_legal(r) for r in requests]))
+
+    def _check(self, request: Request) -> None:
+        """Refuse what a network made for another game or seat is asked."""
+        shape = self.network.shape
+        given = shape.features if shape.words else _features(request).shape, len(_legal(request))
+        if given != (shape.features, shape.moves):
+            raise ConfigError(
+                f"{request.game}: {request.seat} has {_shape(*given)}, and the network {self.name} was made for "
+                f"{_shape(shape.features, shape.moves)}: it plays another game, or another seat"
+            )
+
+    def misfit(self, game: Game[Any]) -> str:
+        """How what the players of a game see and do differs from what this was made for; nothing where a seat fits."""
+        shape = self.network.shape
+        faces = {seat: game.interface(seat) for seat in game.players}
+        if any(
+            (shape.words or face.shape == shape.features) and face.moves == shape.moves
+            for face in faces.values()
+        ):
+            return ""
+        seats = "; ".join(f"{seat} {_shape(face.shape, face.moves)}" for seat, face in faces.items())
+        made = _shape(None if shape.words else shape.features, shape.moves)
+        return f"the network {self.name} was made for {made}; in {game.id} there is: {seats}"
 
     def fed(self, request: Request) -> NDArray[Any]:
         """What the network reads of a request: features, or counts of hashed words."""
@@ -221,6 +246,12 @@ def _normalised(logits: Tensor, legal: Tensor | None) -> Tensor:
     return logp.masked_fill(~legal, -torch.inf)
 
 
+def _shape(features: tuple[int, ...] | None, moves: int | None) -> str:
+    """In words what a seat sees and may do."""
+    seen = "prose" if features is None else f"features of shape {features}"
+    return f"{seen} and {'free replies' if moves is None else f'{moves} moves'}"
+
+
 def _features(request: Request) -> NDArray[Any]:
     if request.view.features is None:
         raise ConfigError(
@@ -307,17 +338,28 @@ def fresh(
     return NetworkAgent(name, Network.of(shape, torch.Generator().manual_seed(seed)))
 
 
+def no_network(folder: Path, file: str) -> str:
+    """Why no network can be read from a folder: what was looked for, and where there are some."""
+    if folder.is_dir():
+        what = f"{folder} has no {file}"
+    else:
+        there = next(parent for parent in folder.parents if parent.is_dir())
+        what = f"there is no folder {folder} ({there.absolute()} has no {folder.relative_to(there).parts[0]})"
+    near = sorted({*folder.glob(f"policies/*/{file}"), *folder.parent.glob(f"*/{file}")})
+    hint = f"; there are {', '.join(str(path.parent) for path in near[:12])}" if near else ""
+    return f"no saved network: {what}{hint}"
+
+
 @register_agent("network")
 def network(path: str | Path, name: str | None = None) -> NetworkAgent:
     """The network saved in folder `path`.
 
     Raises:
-        UnknownName: there is no saved network; names those beside it.
+        ConfigError: there is no saved network; names those beside it.
     """
     folder = Path(path)
     if not (folder / SETTINGS).is_file():
-        beside = sorted(p.parent.name for p in folder.parent.glob(f"*/{SETTINGS}"))
-        raise UnknownName("saved network", folder, beside)
+        raise ConfigError(no_network(folder, SETTINGS))
     about = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     saved, version = about.pop("name"), about.pop("version")
     settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about.items()}

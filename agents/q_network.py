@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ludus.agents.network import NetworkAgent, fresh, network
-from ludus.core.errors import ConfigError, UnknownName
+from ludus.agents.network import NetworkAgent, fresh, network, no_network
+from ludus.core.errors import ConfigError
 from ludus.core.game import Game
 from ludus.core.registry import register_agent
 
@@ -108,13 +108,11 @@ def q_network(path: str | Path, name: str | None = None) -> QNetworkAgent:
     """The network saved in folder `path`.
 
     Raises:
-        UnknownName: there is no saved network; names those beside it.
+        ConfigError: there is no saved network; names those beside it.
     """
     folder = Path(path)
     if not (folder / ABOUT).is_file():
-        raise UnknownName(
-            "saved q_network", folder, sorted(p.parent.name for p in folder.parent.glob(f"*/{ABOUT}"))
-        )
+        raise ConfigError(no_network(folder, ABOUT))
     first, last, over = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["exploration"]
     plain = network(folder / VALUES, name)
     return QNetworkAgent(plain.name, plain.network, plain.version, (first, last, over))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ludus.agents.simple import rules_for
 from ludus.core.agent import Decision, Request
-from ludus.core.errors import ConfigError
+from ludus.core.errors import ConfigError, HiddenState
 from ludus.core.game import CHANCE, Choice, Game, Seat
 from ludus.core.registry import register_agent
 
@@ -34,10 +34,7 @@ class Searcher:
         if request.game != self.game.id:
             raise ConfigError(f"{self.name} was made for {self.game.id} and sits at {request.game}")
         if request.state is None:
-            raise ConfigError(
-                f"{self.name} searches from the state, and {request.seat} of {request.game} is not shown it: "
-                f"name the seat in Match(privileged=...), or take an agent that plays from its view"
-            )
+            raise HiddenState(self.name, request.seat, request.game)
         return request.state
 
     def _mover(self, state: Any) -> Seat | None:

@@ -38,7 +38,10 @@ class Folder:
             RecordError: the folder holds none.
         """
         if not self.file.exists():
-            raise RecordError(f"{self.path} holds no {EPISODES}: is it the folder of a tournament?")
+            what = f"holds no {EPISODES}" if self.path.exists() else "does not exist"
+            raise RecordError(
+                f"{self.path} {what}: the folder of a tournament is wanted, which has {EPISODES}"
+            )
         return list(read(self.file))
 
     def true(self) -> list[Episode]:

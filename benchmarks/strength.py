@@ -150,7 +150,7 @@ def job(game: str, seed: int, *, shipped: bool) -> dict[str, Any]:
     """Train, or go on training, and measure; and put what was learned into the package, if wanted."""
     settings = load(HOME / "configs" / "strength" / f"{game}.toml", [f"seed={seed}", f'name="{game}_{seed}"'])
     folder, (played,) = Path(settings.root) / settings.name, settings.every_game
-    train(settings, resume=folder.exists())
+    train(settings, resume=(folder / "config.json").is_file())
     metrics = [
         json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     ]

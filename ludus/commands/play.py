@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ludus.core.episode import Episode
     from ludus.core.game import Game
 
+OTHERWISE = "take an agent that plays from its view"  # where the state is not shown
+NO_EPISODES = "; a training run keeps episodes where keep_episodes is above 0"
 FEW = 20  # verdicts that are printed one by one unless asked for otherwise
 
 
@@ -46,6 +48,7 @@ def play(
     from ludus.core import play as core
     from ludus.core.agent import Uniform
     from ludus.core.episode import write
+    from ludus.core.errors import HiddenState
     from ludus.core.match import Match
 
     rules = game_by(game, settings or [])
@@ -53,7 +56,10 @@ def play(
     lineup = {place: Uniform() if who == "uniform" else who for place, who in lineup.items()}
     shown = tuple(show_state or ())
     for number in range(games):
-        (episode,) = core.play(Match(rules, lineup, seed + number, privileged=shown))
+        try:
+            (episode,) = core.play(Match(rules, lineup, seed + number, privileged=shown))
+        except HiddenState as fault:
+            raise fault.instead(f"--show-state {fault.seat}, or {OTHERWISE}") from fault
         tell(episode, short="human" in episode.lineup.values())
         if out is not None:
             write([episode], out, append=True)
@@ -91,8 +97,10 @@ def replay(
             tell(episode)
         if number == index:
             return
+    if not count:
+        raise RecordError(f"{path} holds no episode that can be read{NO_EPISODES}")
     if index is not None:
-        raise UnknownName(f"episode of {path}", index, [f"0 to {count - 1}"] if count else [])
+        raise UnknownName(f"episode of {path}", index, [f"0 to {count - 1}"])
 
 
 def tell(episode: Episode, *, short: bool = False) -> None:
@@ -147,6 +155,7 @@ def verify(
 
     Ends with exit code 1 if any is refused or cannot be read, or there is none.
     """
+    from ludus.core.verify import files_of
     from ludus.core.verify import verify as verdicts
 
     with warnings.catch_warnings(record=True) as unreadable:
@@ -169,9 +178,8 @@ def verify(
         f"{len(found)} episodes: {reached or 'none passed'}; {refused} refused; {len(unreadable)} unreadable"
     )
     if not found:
-        typer.echo(
-            "nothing was verified: a training run keeps episodes where keep_episodes is above 0", err=True
-        )
+        files = ", ".join(map(str, files_of(path)))
+        typer.echo(f"nothing was verified: there is no episode in {files}{NO_EPISODES}", err=True)
     if refused or unreadable or not found:
         raise typer.Exit(1)
 

@@ -15,6 +15,7 @@ import json
 import re
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ _WRITTEN = re.compile(r"(?:(?P<label>[^=()]+)=)?(?P<name>[^=()]+?)(?:\((?P<setti
 def game_by(name: str, settings: Iterable[str] = ()) -> Game[Any]:
     """The game called `name`, or `module:Class`, made with settings written `key=value`."""
     given = _values(list(settings), f"the game {name}")
-    maker = named(name, "game") if ":" in name else GAMES.maker(name)
+    maker = named(name, "game") if ":" in name else known_game(name)
     given |= _as_written(maker, given, settings)
     try:
         game: Game[Any] = maker(**given) if ":" in name else make(name, **given)
@@ -40,6 +41,34 @@ def game_by(name: str, settings: Iterable[str] = ()) -> Game[Any]:
     except (TypeError, ValueError) as fault:
         raise ConfigError(f"{name} cannot be made with {given or 'nothing set'}: {fault}") from fault
     return game
+
+
+def known_game(name: str) -> Callable[..., Any]:
+    """What makes the game of a name.
+
+    Raises:
+        ConfigError: nobody knows it, and a package in a folder here that is not installed would.
+        UnknownName: nobody knows it.
+    """
+    try:
+        return GAMES.maker(name)
+    except UnknownName as fault:
+        for file in sorted({*Path().glob("pyproject.toml"), *Path().glob("*/pyproject.toml")}):
+            try:
+                told = tomllib.loads(file.read_text(encoding="utf-8"))
+            except (tomllib.TOMLDecodeError, OSError):  # some other folder's, of which nothing was asked
+                continue
+            if name in told.get("project", {}).get("entry-points", {}).get("ludus.games", {}):
+                raise ConfigError(
+                    f"the game {name!r} is that of a package in {file.parent.absolute()}, which is not installed: "
+                    f"pip install -e {file.parent}"
+                ) from fault
+        if nearest(name, GAMES.names()):
+            raise
+        raise ConfigError(
+            f"{fault}. A game of a package is known once that is installed (pip install -e FOLDER), and one outside any "
+            "package is written module:Class"
+        ) from fault
 
 
 def _as_written(maker: Callable[..., Any], given: dict[str, Any], settings: Iterable[str]) -> dict[str, str]:
@@ -77,8 +106,33 @@ def named(name: str, kind: str) -> Callable[..., Any]:
 
 
 def agents_by(text: str, game: Game[Any]) -> list[Agent]:
-    """The agents of a list with commas, made to play `game`."""
-    return [agent_by(part, game) for part in _split(text)]
+    """The agents of a list with commas, made to play `game`, each of a name of its own.
+
+    Agents of the same name are told apart by their folders; a label stays what it is.
+
+    Raises:
+        ConfigError: two are called the same, and do not come from two folders.
+    """
+    parts = _split(text)
+    agents = [agent_by(part, game) for part in parts]
+    names = Counter(agent.name for agent in agents)
+    for part, agent in zip(parts, agents, strict=True):
+        label, folder = _origin(part)
+        if names[agent.name] > 1 and folder and not label:
+            agent.name = folder
+    if twice := [name for name, count in Counter(agent.name for agent in agents).items() if count > 1]:
+        raise ConfigError(f"two agents are called {twice[0]!r}: give one of them a label, label={twice[0]}")
+    return agents
+
+
+def _origin(text: str) -> tuple[str, str]:
+    """The label or name that a text gives an agent, and the folder that it comes from; of both perhaps nothing."""
+    found = _WRITTEN.fullmatch(text.strip())
+    assert found is not None  # an agent has been made of it
+    settings = _values(_split(found["settings"] or ""), text)
+    name = found["name"].strip()
+    folder = str(Path(name)) if Path(name).is_dir() else str(settings.get("path", ""))
+    return (found["label"] or "").strip() or str(settings.get("name", "")), folder
 
 
 def agent_by(text: str, game: Game[Any]) -> Agent:
@@ -109,6 +163,8 @@ def agent_by(text: str, game: Game[Any]) -> Agent:
     if label and "name" in accepted:
         settings["name"] = label
     agent = _made(text, maker, settings)
+    if "path" in settings and hasattr(agent, "misfit") and (differs := agent.misfit(game)):
+        raise ConfigError(f"{text.strip()}: {differs}{_trained_for(Path(settings['path']))}")
     if label or not getattr(agent, "name", ""):
         agent.name = label or name.partition(":")[2]
     return agent
@@ -180,9 +236,22 @@ def _beside(folder: Path) -> str:
     parent = next((p for p in folder.parents if p.is_dir()), Path())
     names = sorted(p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
     missing = folder.relative_to(parent).parts[0] if folder.is_relative_to(parent) else folder.name
+    above = f", for there is no folder {parent / missing}" if parent / missing != folder else ""
     if near := nearest(missing, names):
-        return f"; did you mean {parent / near}?"
-    return f"; in {parent} there are: {', '.join(names[:12]) or 'no folders'}"
+        return f"{above}; did you mean {parent / near}?"
+    return f"{above}; in {parent.absolute()} there are: {', '.join(names[:12]) or 'no folders'}"
+
+
+def _trained_for(policy: Path) -> str:
+    """What a policy was trained for, as the run says in whose folder it is; nothing where that is not known."""
+    run = policy.parent.parent / "config.json"
+    if policy.parent.name != "policies" or not run.is_file():
+        return ""
+    told = json.loads(run.read_text(encoding="utf-8"))
+    games = told.get("games") or [told["game"]]
+    settings = [f"{key}={value}" for one in games for key, value in one["params"].items()]
+    made = f" with {', '.join(settings)}" if settings else ""
+    return f". It was trained for {', '.join(one['name'] for one in games)}{made}, says {run}"
 
 
 def unreadable(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ludus.commands.games import Settings
+from ludus.commands.play import OTHERWISE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +52,7 @@ def tournament(
     from ludus.arenas.schedules import round_robin
     from ludus.arenas.store import Folder
     from ludus.commands.seating import agents_by, game_by
+    from ludus.core.errors import HiddenState
 
     rules = game_by(game, settings or [])
     field = agents_by(agents, rules)
@@ -59,7 +62,11 @@ def tournament(
     remaining = folder.remaining(plan)
     if len(remaining) < len(plan):
         typer.echo(f"{out}: {len(plan) - len(remaining)} of {len(plan)} games are played already")
-    play_on(folder, remaining)
+    try:
+        play_on(folder, remaining)
+    except HiddenState as fault:
+        shown = " ".join(f"--show-state {shlex.quote(name)}" for name in (*(show_state or ()), fault.agent))
+        raise fault.instead(f"{shown}, or {OTHERWISE}") from fault
     why: dict[str, str] = {}
     exact = exploitabilities(rules, field, why=why)
     names = [agent.name for agent in field]
@@ -97,7 +104,10 @@ def show(folder: Any, *, out: Path | None = None, command: str = "") -> None:
 
     episodes, facts = folder.true(), folder.facts()
     if not episodes:
-        raise RecordError(f"{folder.file} holds no episode that counts: there is nobody to rank")
+        what = "no episode that counts" if folder.file.stat().st_size else "nothing"
+        raise RecordError(
+            f"{folder.file} holds {what}: there is nobody to rank; see ludus verify {folder.path}, or play the tournament again"
+        )
     exact = {title(e): facts.get("exploitability", {}) for e in episodes}
     tables = by_game(episodes, exploitability=exact)
     where = out or folder.path

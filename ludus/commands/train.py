@@ -26,7 +26,13 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(help="Laid over it: a.b=value.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; by default as the file says.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint in the folder.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in the folder: from its newest checkpoint, or from step 0 where it has none. It "
+            "is an error if no run is there. Settings must be as they were; only phases.N.steps, cycles and minutes "
+            "may change, which makes a run longer, and rates then follow the new length.",
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress display.")] = False,
     explain: Annotated[
@@ -35,7 +41,7 @@ def train(
 ) -> None:
     """Train policies as a TOML file describes; write a run folder with a page of its learning curves."""
     from ludus import config as configuration
-    from ludus.commands.seating import check_model
+    from ludus.commands.seating import check_model, known_game
     from ludus.training.distributed import World
 
     if explain:
@@ -45,7 +51,8 @@ def train(
     if out is not None:
         laid += [f'root="{out.parent}"', f'name="{out.name}"']
     settings = configuration.load(config, laid)
-
+    for game in settings.every_game:
+        known_game(game.name)
     for policy in settings.policies.values():
         if policy.name == "language" and isinstance(policy.settings.get("path"), str):
             check_model(policy.settings["path"])
@@ -64,14 +71,16 @@ def _run(settings: RunConfig, *, resume: bool, quiet: bool) -> Path:
     """
     from ludus.commands.seating import unreadable
     from ludus.core.errors import ConfigError, LudusError
+    from ludus.training.claims import outlook
     from ludus.training.distributed import World
     from ludus.training.run import train as run
+    from ludus.training.store import checkpoints
 
     folder = Path(settings.root) / settings.name
     new = not folder.exists() and World.here().first
-    saved = sorted((folder / "checkpoints").glob("step_*"))
-    if resume and not saved:
-        typer.echo(f"{folder} holds no checkpoint to resume: the run starts afresh", err=True)
+    saved = checkpoints(folder)
+    if World.here().first and (told := outlook(folder, settings, resume=resume)):
+        typer.echo(told, err=True)
     try:
         return run(settings, resume=resume, quiet=quiet)
     except Exception as fault:

@@ -10,6 +10,7 @@
     ├── CrewError        machinery broke: a sandbox, a referee, an endpoint
     ├── EngineGone       what generates for an agent is gone for good: play stops, and a run can be resumed
     ├── ConfigError      a configuration that cannot be run
+    │   └── HiddenState  an agent that needs the state sits where it is not shown; knows agent, seat and game
     └── TrainingError    a loss or a gradient is not finite; names the last good checkpoint
 
 Wrong arguments of a function raise `ValueError`, as everywhere in Python.
@@ -87,6 +88,33 @@ class EngineGone(LudusError):
 
 class ConfigError(LudusError, ValueError):
     """A configuration that cannot be run."""
+
+
+class HiddenState(ConfigError):
+    """An agent that searches from the state sits where it is not shown.
+
+    `remedy` says what to do, in the words of whoever asked for the game: Python's, or those of the command line.
+
+    >>> str(HiddenState("minimax", "player_0", "kuhn_poker", "--show-state minimax"))
+    'minimax searches from the state, and player_0 of kuhn_poker is not shown it: --show-state minimax'
+    """
+
+    def __init__(
+        self,
+        agent: str,
+        seat: str,
+        game: str,
+        remedy: str = "name the seat in Match(privileged=...), or take an agent that plays from its view",
+    ) -> None:
+        super().__init__(agent, seat, game, remedy)
+        self.agent, self.seat, self.game, self.remedy = agent, seat, game, remedy
+
+    def __str__(self) -> str:
+        return f"{self.agent} searches from the state, and {self.seat} of {self.game} is not shown it: {self.remedy}"
+
+    def instead(self, remedy: str) -> HiddenState:
+        """The same with other words of what to do."""
+        return HiddenState(self.agent, self.seat, self.game, remedy)
 
 
 class TrainingError(LudusError, FloatingPointError):

@@ -65,6 +65,9 @@ def verify(what: str | Path | Iterable[Episode], agents: Mapping[str, Agent] | N
     Args:
         what: a path or episodes.
         agents: agents by name as the records name them, for the tokens level.
+
+    Raises:
+        RecordError: there is no such file, and no file of episodes in the folder.
     """
     return [_verdict(i, episode, agents or {}) for i, episode in enumerate(_episodes(what))]
 
@@ -73,16 +76,27 @@ def _episodes(what: str | Path | Iterable[Episode]) -> Iterator[Episode]:
     if not isinstance(what, (str, Path)):
         yield from what
         return
-    path = Path(what)
+    for file in files_of(what):
+        yield from read(file)
+
+
+def files_of(where: str | Path) -> list[Path]:
+    """The file itself, or every file of episodes in a folder.
+
+    Raises:
+        RecordError: there is none.
+    """
+    path = Path(where)
     if not path.exists():
         raise RecordError(f"{path} does not exist: verify takes a file of episodes or a folder of them")
-    files = (
-        sorted(path.rglob("episodes*.jsonl")) + sorted(path.rglob("episodes/*.jsonl"))
-        if path.is_dir()
-        else [path]
-    )
-    for file in dict.fromkeys(files):
-        yield from read(file)
+    if not path.is_dir():
+        return [path]
+    files = sorted(path.rglob("episodes*.jsonl")) + sorted(path.rglob("episodes/*.jsonl"))
+    if not files:
+        raise RecordError(
+            f"{path} holds no file of episodes: a tournament writes episodes.jsonl, and a training run episodes/"
+        )
+    return list(dict.fromkeys(files))
 
 
 def _verdict(index: int, episode: Episode, agents: Mapping[str, Agent]) -> Verdict:

@@ -1,4 +1,4 @@
-"""What is refused before a run begins: unknown names, settings that do not go together, another run's folder."""
+"""What is refused before a run begins: unknown names, settings that do not go together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import cast
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.registry import Registry
 from ludus.training.choices import Named
-from ludus.training.configuration import differences, dump, stored
 from ludus.training.estimators.credit import ESTIMATORS
 from ludus.training.estimators.shaping import SHAPERS
 from ludus.training.evaluation.evaluate import seated
@@ -93,24 +92,6 @@ def check_learner(learner: LearnerConfig, collect: Collect) -> None:
             f"learner {name_of(learner)}: {learner.estimator.name} compares whole episodes, and arrays are cut "
             "at the end of each step: collect.whole = true, collect by = 'play', or estimator = 'gae'"
         )
-
-
-def claim(folder: Path, config: RunConfig, *, resume: bool) -> None:
-    """Write the configuration into the folder, or see that the one there is the same.
-
-    Raises:
-        ConfigError: the folder holds a run and this is not to resume it, or it is another run.
-    """
-    there = folder / "config.json"
-    if there.is_file() and not resume:
-        raise ConfigError(f"{folder} holds a run already: resume it, or give this one another name")
-    if there.is_file():
-        different = differences(stored(folder), config)
-        if different:
-            raise ConfigError(f"{folder} holds another run: {'; '.join(different)}")
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    dump(config, folder)
 
 
 def recipe(name: str) -> Callable[..., Path]:

@@ -124,11 +124,13 @@ def stored(folder: str | Path) -> RunConfig:
     return parse(json.loads(path.read_text(encoding="utf-8")), str(path))
 
 
-def differences(old: RunConfig, new: RunConfig) -> list[str]:
-    """What changed from one configuration to another, one entry for each value."""
+def differences(old: RunConfig, new: RunConfig) -> dict[str, str]:
+    """What changed from one configuration to another, in words, by the name of each value."""
     before, after = _leaves(tables(old)), _leaves(tables(new))
     names = dict.fromkeys([*before, *after])
-    return [f"{n} = {after.get(n)!r}, was {before.get(n)!r}" for n in names if before.get(n) != after.get(n)]
+    return {
+        n: f"{n} = {after.get(n)!r}, was {before.get(n)!r}" for n in names if before.get(n) != after.get(n)
+    }
 
 
 def _leaves(table: Any, prefix: str = "") -> dict[str, Any]:

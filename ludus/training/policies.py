@@ -12,12 +12,15 @@ import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.game import Game
 from ludus.core.policy import Policy
 from ludus.core.registry import Registry
+
+if TYPE_CHECKING:
+    from ludus.agents.network import NetworkAgent
 
 POLICIES = Registry("kind of policy", "ludus.policies")
 PROMPTS = ("style", "answer", "system")  # of the lessons, what says how prompts and replies are worded
@@ -114,10 +117,18 @@ def _network(
     from ludus.agents.network import fresh, network
 
     if path:
-        return network(path, name=name)
+        return _fitting(network(path, name=name), path, games)
     if len(games) > 1:
         raise ConfigError("a network is made for one game: give it one, or let a language model play several")
     return fresh(games[0], name=name, seed=seed, **settings)
+
+
+def _fitting(made: NetworkAgent, path: str, games: Sequence[Game[Any]]) -> NetworkAgent:
+    """A saved network, if there is a seat for it in every game."""
+    for game in games:
+        if differs := made.misfit(game):
+            raise ConfigError(f"{path}: {differs}")
+    return made
 
 
 def _q_network(
@@ -126,7 +137,7 @@ def _q_network(
     from ludus.agents.q_network import fresh_q_network, q_network
 
     if path:
-        return q_network(path, name=name)
+        return _fitting(q_network(path, name=name), path, games)
     if len(games) > 1:
         raise ConfigError("a q_network is made for one game: give it one")
     return fresh_q_network(games[0], name=name, seed=seed, **settings)

@@ -55,8 +55,9 @@ from ludus.core.exact import (
 from ludus.core.game import Game, Seat
 from ludus.core.registry import make
 from ludus.core.tables import Tables, tabulate
-from ludus.training.checks import check_learner, claim
+from ludus.training.checks import check_learner
 from ludus.training.choices import Number
+from ludus.training.claims import claim, noted
 from ludus.training.drawers import Mixture
 from ludus.training.metrics import Display, Metrics
 from ludus.training.policies import known_settings
@@ -91,7 +92,7 @@ def psro(config: RunConfig, *, resume: bool = False, quiet: bool = False) -> Pat
         quiet: show no progress.
 
     Raises:
-        ConfigError: the configuration cannot be run, or its folder holds another run.
+        ConfigError: the configuration cannot be run, its folder holds another run, or there is none to resume.
         UnknownName: no such meta-solver.
     """
     return Psro(config, resume=resume).go(quiet=quiet)
@@ -123,17 +124,21 @@ class Psro:
         self.pay = np.zeros((2, 0, 0))
         self.done = self.decisions = 0
         self.seconds = 0.0
-        for seat in self.game.players:
-            self._add(seat, Uniform())
-        if resume and self.store.checkpoints():
-            self._restore()
-        else:
-            self.store.clear()
-            self._meet()
+        with noted(self.folder):
+            for seat in self.game.players:
+                self._add(seat, Uniform())
+            if resume and self.store.checkpoints():
+                self._restore()
+            else:
+                self._meet()
 
     # -------------------------------------------------------------------------------- the loop
     def go(self, *, quiet: bool = False) -> Path:
         """Do the cycles that are left, or stop where nobody can gain any more; return the folder."""
+        with noted(self.folder):
+            return self._cycles(quiet=quiet)
+
+    def _cycles(self, *, quiet: bool) -> Path:
         began = time.monotonic() - self.seconds
         metrics = Metrics(self.config, self.store, self.done)
         weights, line = self._measured()

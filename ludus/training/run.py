@@ -29,7 +29,8 @@ from ludus.core.match import seats_filled
 from ludus.core.policy import Policy
 from ludus.core.registry import make
 from ludus.training.cards import write_cards
-from ludus.training.checks import check_learner, claim, name_of, occupants, recipe
+from ludus.training.checks import check_learner, name_of, occupants, recipe
+from ludus.training.claims import claim, noted
 from ludus.training.collect import Tally
 from ludus.training.distributed import ALONE, World
 from ludus.training.evaluation.evaluate import Evaluation
@@ -55,7 +56,7 @@ def train(config: RunConfig, *, resume: bool = False, quiet: bool = False) -> Pa
         quiet: show no progress.
 
     Raises:
-        ConfigError: the configuration cannot be run, or its folder holds another run.
+        ConfigError: the configuration cannot be run, its folder holds another run, or there is none to resume.
         TrainingError: a loss or gradient is not finite; names the last good checkpoint.
     """
     if config.recipe:
@@ -83,6 +84,11 @@ class Run:
         if world.first:
             claim(self.folder, config, resume=resume)
         world.wait()
+        with noted(self.folder, writes=world.first):
+            self._make(config, world, resume=resume)
+
+    def _make(self, config: RunConfig, world: World, *, resume: bool) -> None:
+        """Everybody and everything, as new or as the newest checkpoint says."""
         torch.set_num_threads(config.threads)
         self.games = tuple(make(game.name, **game.params) for game in config.every_game)
         seeds = np.random.SeedSequence(config.seed).generate_state(4 + len(config.policies))
@@ -124,8 +130,6 @@ class Run:
         self._kept = 0
         if resume and self.store.checkpoints():
             self._restore(self.store.find())
-        elif resume:
-            self.store.clear()
 
     def _learner(self, config: LearnerConfig, seed: int) -> Learner:
         if config.policy not in self.policies:
@@ -162,6 +166,10 @@ class Run:
     # -------------------------------------------------------------------------------- the loop
     def go(self, *, quiet: bool = False) -> Path:
         """Do the steps that are left; return the folder."""
+        with noted(self.folder, writes=self.world.first):
+            return self._steps(quiet=quiet)
+
+    def _steps(self, *, quiet: bool) -> Path:
         began = time.monotonic() - self.seconds
         metrics = Metrics(self.config, self.store, self.done)
         if not self.done:
@@ -294,7 +302,9 @@ class Run:
 
     def _finish(self) -> None:
         if self.collector is not None:
+            drawn = self.cast.rng.bit_generator.state  # or a run that is made longer would have drawn more
             self._last.extend(episode.to_json() for episode in self._beside(self.done))
+            self.cast.rng.bit_generator.state = drawn
         if not self.world.first:
             return
         last = self.folder / "episodes" / "last.jsonl"

@@ -7,6 +7,7 @@
     snapshots/                  earlier selves of the policies
     policies/, averages/        what was learned, and average strategies that were measured, as tables
     tensorboard/, wandb/        the same metrics for other readers
+    failed.txt                  of what a run failed that has no checkpoint
 
 A checkpoint is written beside its place and renamed into it; a process that is killed at any moment
 leaves the one before. It says how long the growing files were when it was written, and resuming
@@ -51,7 +52,7 @@ class Store:
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
-        return sorted((self.folder / "checkpoints").glob(f"{PREFIX}*"))
+        return checkpoints(self.folder)
 
     @property
     def last_good(self) -> str:
@@ -116,10 +117,6 @@ class Store:
         for left in (self.folder / "checkpoints").glob(".*.aside"):
             shutil.rmtree(left, ignore_errors=True)
 
-    def clear(self) -> None:
-        """Drop what a run left that was killed before its first checkpoint."""
-        self.cut({"lengths": dict.fromkeys(GROWING, 0)})
-
     def append(self, name: str, lines: list[str]) -> None:
         """Add lines to a growing file."""
         if not self.writes:
@@ -133,6 +130,16 @@ class Store:
             return 0
         _synced(path)
         return path.stat().st_size
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints of a run's folder, oldest first."""
+    return sorted((folder / "checkpoints").glob(f"{PREFIX}*"))
+
+
+def steps_of(checkpoint: Path) -> int:
+    """How many steps were done when a checkpoint was written."""
+    return int(checkpoint.name.removeprefix(PREFIX))
 
 
 Parts = Mapping[str, torch.Tensor] | Mapping[str, NDArray[Any]]

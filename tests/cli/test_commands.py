@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,17 @@ def test_games_lists_every_game_with_what_it_is():
         (["play", "kuhn_poker", "--seat", "player_0=mcts(simulations=0)"], "at least one simulation"),
         (["play", "kuhn_poker", "--seat", "player_0=language(path=configz)"], "did you mean configs?"),
         (["play", "kuhn_poker", "--seat", "player_0=runs_there_not/x"], "there is no folder"),
+        (
+            ["play", "kuhn_poker", "--seat", "player_0=language(path=gone/x/y)"],
+            "model folder gone/x/y, for there is no folder gone",
+        ),
+        (
+            ["play", "kuhn_poker", "--seat", "player_0=network(path=gone/x)"],
+            "no saved network: there is no folder gone/x",
+        ),
+        (["check", "rase_x"], "pip install -e FOLDER"),
+        (["exploit", "kuhn_poker", "uniform, uniform"], "give one of them a label, label=uniform"),
+        (["exploit", "kuhn_poker", "minimax"], "exploitability is worked out from what the seats see"),
         (["play", "kuhn_poker", "--seat", "player_0=no_module:Agent"], "unknown module 'no_module'"),
         (["teach", "nosuch", "--game", "kuhn_poker"], "there is no model folder nosuch"),
         (
@@ -160,11 +172,36 @@ def test_a_person_plays_and_the_episode_is_kept(tmp_path):
 
 
 def test_search_needs_to_be_shown_hidden_parts():
-    with pytest.raises(LudusError, match="privileged"):
+    with pytest.raises(LudusError, match="not shown it: --show-state player_0, or take an agent"):
         run("play", "kuhn_poker", "--seat", "player_0=mcts(simulations=5)", "--seat", "player_1=uniform")
     shown = run("play", "kuhn_poker", "--seat", "player_0=mcts(simulations=5)", "--seat", "player_1=uniform",
                 "--show-state", "player_0")  # fmt: skip
     assert "mcts_5 (player_0)" in shown.output
+
+
+def test_a_tournament_tells_its_own_option_to_who_needs_the_state(tmp_path):
+    arguments = ["tournament", "kuhn_poker", "--seeds", 1, "--out", tmp_path / "cup", "--agents"]
+    with pytest.raises(LudusError, match="not shown it: --show-state 'the one', or take an agent"):
+        run(*arguments, "uniform, the one=minimax")
+    shown = run(*arguments, "uniform, minimax", "--show-state", "minimax").output
+    assert "No exploitability of minimax: it searches from the state" in shown
+    assert "privileged" not in shown
+
+
+@pytest.mark.parametrize("command", ["replay", "verify", "leaderboard"])
+@pytest.mark.parametrize("holds", [None, "", "{\n"])
+def test_where_no_episode_is_nothing_is_well(command, holds, tmp_path, capsys):
+    if holds is not None:
+        (tmp_path / "episodes.jsonl").write_text(holds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a line cannot be read
+        with pytest.raises(SystemExit) as stopped:
+            main([command, str(tmp_path)])
+    assert stopped.value.code in (1, 2)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert str(tmp_path) in said
+    words = "does not exist|holds no" if holds is None else "holds (no episode|nothing)|no episode in"
+    assert re.search(words, said)
 
 
 def test_replay_prints_one_game_or_all(tmp_path):
@@ -281,6 +318,19 @@ class Loose(Coin):
 '''
 
 
+def test_a_package_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("new", "game", "race")
+    for place, folder in ((".", "race"), ("race", ".")):
+        monkeypatch.chdir(tmp_path / place)
+        with pytest.raises(
+            LudusError, match=rf"{tmp_path / 'race'}, which is not installed: pip install -e {folder}$"
+        ):
+            run("check", "race")
+    with pytest.raises(LudusError, match="not installed"):
+        run("train", "train.toml", "--quiet")
+
+
 def test_check_takes_a_game_that_is_not_registered(tmp_path, monkeypatch):
     (tmp_path / "half_done.py").write_text(HALF_DONE)
     monkeypatch.syspath_prepend(tmp_path)
@@ -316,7 +366,13 @@ def test_a_run_that_never_began_leaves_its_place_free(tmp_path):
     with pytest.raises((LudusError, TypeError, ValueError)):
         run("train", toml, "policies.net.hidenn=[4]", "--out", out, "--quiet")
     assert not out.exists()
-    assert "starts afresh" in run("train", toml, "--out", out, "--quiet", "--resume").stderr
+    with pytest.raises(LudusError, match=r"x does not exist: .*without --resume"):
+        run("train", toml, "--out", out, "--quiet", "--resume")
+    nobody = ["train", toml, 'lineup.player="uniform"', "--out", out, "--quiet"]
+    with pytest.raises(LudusError, match="nobody had anything to learn from"):
+        run(*nobody)
+    assert "nobody had anything" in (out / "failed.txt").read_text()
+    assert "begins again from step 0" in run("train", toml, "--out", out, "--quiet").stderr
     with pytest.raises(LudusError, match="resume"):
         run("train", toml, "seed=9", "--out", out, "--quiet")
     assert (out / "policies" / "net" / "network.json").is_file()  # what was there before is left alone
@@ -350,7 +406,10 @@ def test_train_writes_a_run_with_a_page_and_resumes(tmp_path):
     assert "first games" in page
     with pytest.raises(LudusError, match="resume"):
         run("train", toml, "seed=5", "--out", out, "--quiet")
-    run("train", toml, "seed=5", "--out", out, "--quiet", "--resume")
+    assert "is done, 2 steps of 2" in run("train", toml, "seed=5", "--out", out, "--quiet", "--resume").stderr
+    longer = run("train", toml, "seed=5", "phases.0.steps=3", "--out", out, "--quiet", "--resume")
+    assert "goes on from step 2, with phases.0.steps = 3, was 2; rates follow the new length" in longer.stderr
+    assert (out / "metrics.jsonl").read_text().count("\n") == 4
     assert run("train", toml, "--explain").output.count("\n") > 30
 
 
@@ -364,3 +423,25 @@ def test_a_trained_policy_sits_down_by_its_folder(tmp_path):
         "play", "kuhn_poker", "--seat", f"player_0=pupil={tmp_path / 'net'}", "--seat", "player_1=uniform"
     )
     assert "pupil (player_0)" in shown.output
+
+
+def test_a_network_of_another_game_is_told_from_one_of_this(tmp_path):
+    pytest.importorskip("torch")
+    toml, out = tmp_path / "run.toml", tmp_path / "x"
+    toml.write_text(TRAIN)
+    run("train", toml, "--out", out, "--quiet")
+    saved = out / "policies" / "net"
+    says = (
+        r"features of shape \(9,\) and 2 moves; in leduc_poker .*\(36,\) and 3 moves.*trained for kuhn_poker"
+    )
+    for more in ((), ("--learn", 100)):
+        with pytest.raises(LudusError, match=says):
+            run("exploit", "leduc_poker", saved, *more)
+    with pytest.raises(LudusError, match=r"net: the network net was made for features of shape \(9,\)"):
+        run("train", toml, "game.name=leduc_poker", f'policies.net={{name="network", path="{saved}"}}', "--quiet",
+            "--out", tmp_path / "y")  # fmt: skip
+    found = tmp_path / "found.json"
+    run("exploit", "kuhn_poker", f"{saved}, {saved}@init, u=uniform", "--json", found)
+    assert [one["agent"] for one in json.loads(found.read_text())] == [str(saved), f"{saved}@init", "u"]
+    with pytest.raises(LudusError, match="two agents are called"):
+        run("exploit", "kuhn_poker", f"{saved}, {saved}")

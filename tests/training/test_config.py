@@ -155,8 +155,10 @@ def test_what_cannot_be_tabulated_is_not_measured(small, tmp_path, monkeypatch):
 
 
 def test_differences_are_named(small):
-    assert differences(load(small), load(small)) == []
-    assert differences(load(small), load(small, ["learners.0.epochs=9"])) == ["learners.0.epochs = 9, was 4"]
+    assert differences(load(small), load(small)) == {}
+    assert differences(load(small), load(small, ["learners.0.epochs=9"])) == {
+        "learners.0.epochs": "learners.0.epochs = 9, was 4"
+    }
 
 
 def test_choices_of_another_name_are_replaced_whole():

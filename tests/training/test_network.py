@@ -6,7 +6,7 @@ import torch
 
 import ludus
 from ludus.agents.network import NetworkAgent, fresh, hashed
-from ludus.core.errors import ConfigError, UnknownName
+from ludus.core.errors import ConfigError
 from ludus.core.ledger import Ledger
 from ludus.core.play import play
 
@@ -84,8 +84,26 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
     again = ludus.make_agent("network", path=tmp_path / "net")
     assert isinstance(again, NetworkAgent)
     assert (again.name, again.version, again.fingerprint()) == ("network", 7, network.fingerprint())
-    with pytest.raises(UnknownName, match="net"):
-        ludus.make_agent("network", path=tmp_path / "nets")
+    for path, says in (
+        (tmp_path / "nets", rf"no folder {tmp_path}/nets .*has no nets.*; there are {tmp_path}/net$"),
+        (tmp_path, rf"{tmp_path} has no network.json$"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            ludus.make_agent("network", path=path)
+
+
+def test_it_says_so_when_it_is_asked_at_another_game():
+    network, words = strong(), fresh(GAME, words=16)
+    assert network.misfit(GAME) == words.misfit(GAME) == ""
+    assert (
+        "made for prose and 3 moves; in kuhn_poker there is: player_0 features of shape (9,) and 2 moves"
+        in (words.misfit(ludus.make("kuhn_poker")))
+    )
+    for lost in (network, words):
+        with pytest.raises(
+            ConfigError, match=r"kuhn_poker: player_0 has .* and 2 moves, and the network network was made"
+        ):
+            list(play("kuhn_poker", {"player": lost}, [0]))
 
 
 def test_a_frozen_copy_keeps_still():

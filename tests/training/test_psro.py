@@ -10,6 +10,7 @@ import ludus
 from ludus.config import load
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.training import psro
+from ludus.training.claims import outlook
 from ludus.training.psro import Psro
 from ludus.training.run import train
 
@@ -85,6 +86,20 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, oracl
     ]
     assert same[0] == same[1]
     assert (whole / "weights.json").read_text() == (resumed / "weights.json").read_text()
+
+
+def test_a_population_grows_on_by_more_cycles(tmp_path):
+    small = [EXACT, "cycles=1"]
+    folder = train(config(tmp_path, *small), quiet=True)
+    with pytest.raises(ConfigError, match=r"phases.0.steps = 9, was .*its length \(cycles\)"):
+        train(config(tmp_path, *small, "phases.0.steps=9"), resume=True, quiet=True)
+    longer = config(tmp_path, *small, "cycles=3")
+    assert outlook(folder, longer, resume=True).endswith("goes on from cycle 1, with cycles = 3, was 1")
+    train(longer, resume=True, quiet=True)
+    at_once = train(config(tmp_path, EXACT, "cycles=3", "name=at_once"), quiet=True)
+    assert (folder / "weights.json").read_text() == (at_once / "weights.json").read_text()
+    with pytest.raises(ConfigError, match="has done 3 cycles, and cycles = 2, was 3, ends it after 2"):
+        train(config(tmp_path, EXACT, "cycles=2"), resume=True, quiet=True)
 
 
 def test_games_too_large_for_tables_are_played(tmp_path, monkeypatch):

@@ -11,6 +11,8 @@ import ludus
 from ludus.config import load
 from ludus.core.errors import ConfigError, TrainingError
 from ludus.training import run as run_module
+from ludus.training.claims import outlook
+from ludus.training.configuration import stored
 from ludus.training.learner import Learner
 from ludus.training.metrics import VOLATILE, Metrics
 from ludus.training.run import Run, train
@@ -287,6 +289,91 @@ def test_a_folder_holds_one_run(tmp_path):
     other = config_of("arrays", tmp_path, "phases.0.steps=1", "seed=9")
     with pytest.raises(ConfigError, match="seed = 9, was 0"):
         train(other, resume=True, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "short", "long"),
+    [("arrays", "phases.0.steps=5", "phases.0.steps=10"), ("play", "cycles=1", "cycles=2")],
+)
+def test_a_run_made_longer_is_the_run_that_was_long_at_once(kind, short, long, tmp_path):
+    whole = [config_of(kind, tmp_path, size, *CONSTANT[kind]) for size in (short, long)]
+    folder = train(whole[0], quiet=True)
+    train(whole[1], resume=True, quiet=True)
+    at_once = train(config_of(kind, tmp_path, long, "name=at_once", *CONSTANT[kind]), quiet=True)
+    assert lines(folder) == lines(at_once)
+    same_weights(final(folder), final(at_once))
+    for part in ("first", "last"):
+        one, other = (place / "episodes" / f"{part}.jsonl" for place in (folder, at_once))
+        assert one.read_text() == other.read_text()
+    assert stored(folder) == whole[1]
+
+
+CONSTANT = {
+    "arrays": ["learners.0.optimiser.schedule=constant"],
+    "play": ["learners.0.optimiser.schedule=constant", "learners.1.optimiser.schedule=constant"],
+}
+
+
+def test_only_the_length_of_a_run_may_change_and_only_what_is_to_come(tmp_path):
+    two = ["phases=[{steps=2}, {steps=2}]", "evaluate.every=0"]
+    config = config_of("arrays", tmp_path, *two)
+    folder = train(config, quiet=True)
+    assert "is done, 4 steps of 4" in outlook(folder, config, resume=True)
+    for overrides, says in (
+        (["phases.1.steps=3", "seed=9"], r"another run: seed = 9, was 0\. "),
+        (["phases.1.steps=1"], r"phases.1.steps = 1, was 2, ends it after 3: "),
+        (["phases.0.steps=3"], "phases that it has been through"),
+        (["phases.1.steps=3", "minutes=1e-6"], "minutes, and phases.1.steps = 3, was 2; minutes = 1e-06"),
+        (["cycles=2", "learners.0.epochs=9", "checkpoint_every=1"], "checkpoint_every = 1, was 4"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            train(config_of("arrays", tmp_path, *two, *overrides), resume=True, quiet=True)
+        assert stored(folder) == config
+    falling = config_of("arrays", tmp_path, *two, "phases.1.steps=3")
+    assert "from step 4, with phases.1.steps = 3, was 2; rates follow" in outlook(
+        folder, falling, resume=True
+    )
+    train(falling, resume=True, quiet=True)
+    assert [line["step"] for line in lines(folder)] == [1, 2, 3, 4, 5]
+
+
+def test_there_must_be_a_run_to_resume(tmp_path):
+    config = config_of("arrays", tmp_path)
+    with pytest.raises(ConfigError, match=r"run does not exist: .*without --resume"):
+        train(config, resume=True, quiet=True)
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ConfigError, match=r"run holds no run: .*without --resume"):
+        train(config, resume=True, quiet=True)
+    assert not list((tmp_path / "run").iterdir())
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_failed_before_its_first_checkpoint_begins_again(resume, tmp_path):
+    bad = config_of("arrays", tmp_path, "lineup.player_0='uniform'", "lineup.player_1='uniform'")
+    with pytest.raises(TrainingError):
+        train(bad, quiet=True)
+    good = config_of("arrays", tmp_path, "lineup.player_1='uniform'", "phases.0.steps=4")
+    told = outlook(tmp_path / "run", good, resume=resume)
+    assert "nobody had anything to learn from" in told
+    assert "again from step 0" in told
+    assert "lineup.player_0 = 'main', was 'uniform'" in told
+    folder = train(good, resume=resume, quiet=True)
+    fresh = config_of("arrays", tmp_path, "lineup.player_1='uniform'", "phases.0.steps=4", "name=fresh")
+    assert lines(folder) == lines(train(fresh, quiet=True))
+    assert not (folder / "failed.txt").exists()
+    with pytest.raises(ConfigError, match="with a checkpoint at step 4: resume it"):
+        train(good, quiet=True)
+
+
+def test_a_folder_in_which_another_process_may_be_training_is_not_taken(tmp_path):
+    """A process that was killed at once could write nothing down, and looks like one that is still at it."""
+    config = config_of("arrays", tmp_path, "phases.0.steps=3")
+    Run(config)
+    with pytest.raises(ConfigError, match=r"no checkpoint yet: .*--resume begins it again"):
+        train(config, quiet=True)
+    assert not (tmp_path / "run" / "failed.txt").exists()
+    folder = train(config, resume=True, quiet=True)
+    assert [line["step"] for line in lines(folder)] == [0, 1, 2, 3]
 
 
 # ------------------------------------------------------------------------------- other places
