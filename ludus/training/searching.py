@@ -16,7 +16,6 @@ Source: Silver et al. 2018 (AlphaZero), arXiv:1712.01815; Anthony et al. 2017, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,7 +27,7 @@ from ludus.agents import tree
 from ludus.agents.network import inverse
 from ludus.core.agent import Agent
 from ludus.core.errors import ConfigError
-from ludus.training.collect import ArrayCollector, Stretch
+from ludus.training.collect import ArrayCollector, Seating, Stretch
 from ludus.training.gathering import Collect, Search
 from ludus.training.whole import WholeCollector
 
@@ -65,8 +64,8 @@ class SearchCollector(WholeCollector):
         s.target = np.full(s.legal.shape, np.nan, np.float32)
         return s
 
-    def _ahead(self, agents: Sequence[Agent], table: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self._bootstrap(agents, table)
+    def _ahead(self, seating: Seating) -> NDArray[np.float64]:
+        return self._bootstrap(seating)
 
     def _decide(
         self, s: Stretch, t: int, mine: NDArray[np.int64], agent: Agent, uniform: NDArray[np.float64]
