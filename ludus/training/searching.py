@@ -24,14 +24,14 @@ import torch
 from numpy.typing import NDArray
 
 from ludus.agents import tree
-from ludus.agents.network import inverse
+from ludus.agents.network import evaluator, inverse
 from ludus.core.agent import Agent
 from ludus.core.errors import ConfigError
 from ludus.training.collect import ArrayCollector, Seating, Stretch
 from ludus.training.gathering import Collect, Search
 from ludus.training.whole import WholeCollector
 
-BLOCK = 64  # positions that a network evaluates at a time, see `ludus.agents.tree.evaluator`
+BLOCK = 64  # positions that a network evaluates at a time, see `ludus.agents.network.evaluator`
 
 
 class SearchCollector(WholeCollector):
@@ -75,7 +75,7 @@ class SearchCollector(WholeCollector):
             super()._decide(s, t, mine, agent, uniform)
             return
         seeds = self.rng.integers(2**63, size=len(mine)).astype(np.uint64)
-        evaluate = tree.evaluator(network, BLOCK, half=self.search.precision == "bfloat16")
+        evaluate = evaluator(network, BLOCK, half=self.search.precision == "bfloat16")
         shares = np.array_split(np.arange(len(mine)), min(len(self.trees), len(mine)))
         records = self.batch.records[mine]
         works = [
