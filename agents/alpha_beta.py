@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.agents.attached import attached
-from ludus.agents.search import Searcher
-from ludus.agents.tree import check
+from ludus.agents.search import Searcher, searchable
 from ludus.core.agent import Decision, Request
 from ludus.core.array_game import ArrayGame
 from ludus.core.compiled import compiling, kernel, opened
@@ -98,7 +97,7 @@ class AlphaBetaSearch:
     def __init__(
         self, game: ArrayGame, nodes: int = 100_000, depth: int | None = None, *, places: int = PLACES
     ) -> None:
-        check(game)
+        searchable(game)
         if game.outcomes:
             raise ConfigError(
                 f"{game!r} has chance, and alpha-beta looks for certain wins; take the agent uct or minimax"
@@ -188,7 +187,7 @@ class AlphaBeta(Searcher):
         **params: Any,
     ) -> None:
         super().__init__(game, name, params)
-        self.rules = check(self.game)
+        self.rules = searchable(self.game)
         self._searcher = AlphaBetaSearch(self.rules, nodes, depth)
 
     def act(self, requests: Sequence[Request]) -> list[Decision]:

@@ -14,7 +14,7 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from ludus.core.game import Choice, Forfeit, Game, Move, role_of
 from ludus.core.policy import Rows, Scores
 from ludus.core.registry import register_agent
 
+if TYPE_CHECKING:
+    from ludus.agents.tree import Evaluate
+
 try:
     import torch
     from safetensors.torch import load_file, save_file
@@ -33,7 +36,7 @@ try:
 except ImportError as absent:
     raise MissingExtra("the network agent", "torch") from absent
 
-BLOCK = 64  # requests are answered in blocks of this many rows, padded: see `NetworkAgent._rows`
+BLOCK = 64  # requests are answered in blocks of this many rows
 WEIGHTS, SETTINGS = "weights.safetensors", "network.json"
 
 
@@ -136,19 +139,8 @@ class NetworkAgent:
     def _rows(
         self, features: NDArray[Any], legal: NDArray[np.bool_] | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Log-probabilities (N, A) and values (N,), computed in blocks of one size.
-
-        Matrix products of other sizes add up in another order; equal blocks keep an answer from
-        depending on how many requests happen to share the batch.
-        """
-        n = len(features)
-        full = -(-n // BLOCK) * BLOCK
-        padded = np.zeros((full, *features.shape[1:]), features.dtype)
-        padded[:n] = features
-        with torch.no_grad():
-            parts = [self.network(torch.from_numpy(padded[i : i + BLOCK])) for i in range(0, full, BLOCK)]
-        logits = torch.cat([part[0] for part in parts])[:n]
-        values = torch.cat([part[1] for part in parts])[:n]
+        """Log-probabilities (N, A) and values (N,)."""
+        logits, values = in_blocks(self.network, features, BLOCK)
         allowed = None if legal is None else torch.from_numpy(legal)
         logp, values = self.read(logits.double(), values, allowed)
         return logp.numpy(), values.numpy()
@@ -228,6 +220,36 @@ class NetworkAgent:
         save_file({name: w.contiguous() for name, w in self.state().items()}, folder / WEIGHTS)
         about = {"name": self.name, "version": self.version, **dataclasses.asdict(self.network.shape)}
         (folder / SETTINGS).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def in_blocks(network: Any, features: NDArray[Any], block: int) -> tuple[Tensor, Tensor]:
+    """Logits (N, A) and values (N,) of features (N, *F), computed in padded blocks of one size.
+
+    Matrix products of other sizes add up in another order; equal blocks keep an answer, in its last bits, from
+    depending on how many rows happen to be asked together.
+    """
+    n = len(features)
+    padded = np.zeros((-(-n // block) * block, *features.shape[1:]), features.dtype)
+    padded[:n] = features
+    with torch.no_grad():
+        rows = torch.from_numpy(padded).to(next(network.parameters()).device).split(block)
+        logits, values = zip(*(network(part) for part in rows), strict=True)
+    return torch.cat(logits)[:n], torch.cat(values)[:n]
+
+
+def evaluator(network: Any, block: int, *, half: bool = False) -> Evaluate:
+    """A network as `ludus.agents.tree.Search` asks one, `in_blocks`; with large batches take large blocks.
+
+    With `half` layers are computed in bfloat16.
+    """
+    device = next(network.parameters()).device.type
+
+    def evaluate(features: NDArray[Any], legal: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            logits, values = in_blocks(network, features, block)
+        return logits.float().cpu().numpy(), values.float().cpu().numpy()
+
+    return evaluate
 
 
 def inverse(share: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:

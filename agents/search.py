@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ludus.agents.simple import rules_for
 from ludus.core.agent import Decision, Request
+from ludus.core.array_game import ArrayGame
 from ludus.core.errors import ConfigError, HiddenState
 from ludus.core.game import CHANCE, Choice, Game, Seat
 from ludus.core.registry import register_agent
@@ -51,6 +52,24 @@ class Searcher:
         if not isinstance(options, Choice):
             raise ConfigError(f"{self.name} needs finite moves; {seat} of {self.game.id} has free replies")
         return [int(move) for move in np.flatnonzero(options.legal)]
+
+
+def searchable(game: Game[Any]) -> ArrayGame:
+    """The game, if it is one whose records the compiled searches search.
+
+    Raises:
+        ConfigError: says what the game is not, and which agent to take instead.
+    """
+    if not isinstance(game, ArrayGame):
+        raise ConfigError(f"{game!r} is no array game, whose records are searched; take the agent mcts")
+    if type(game).joint is not ArrayGame.joint or not game.perfect_information:
+        raise ConfigError(
+            f"{game!r} has no perfect information or seats that move together, and a tree of positions would know "
+            "what its seats do not; take an agent that plays from its view"
+        )
+    if len(game.seats) != 2 or not game.zero_sum:
+        raise ConfigError(f"{game!r} is not of two players and zero sum; take the agent mcts")
+    return game
 
 
 def _key(state: Any) -> Hashable:

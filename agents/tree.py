@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.agents.attached import attached
-from ludus.agents.search import Searcher
+from ludus.agents.search import Searcher, searchable
 from ludus.core.agent import Decision, Request
 from ludus.core.array_game import NATURE, ArrayGame
 from ludus.core.compiled import compiling, kernel, opened
@@ -27,8 +27,7 @@ from ludus.core.game import Game
 from ludus.core.registry import make_agent, register_agent
 
 Evaluate: TypeAlias = Callable[[NDArray[Any], NDArray[np.bool_]], tuple[NDArray[Any], NDArray[Any]]]
-BLOCK = 8  # rows that a network evaluates at a time, see `evaluator`
-
+BLOCK = 8  # rows that a network evaluates at a time
 
 # A node: who moves (or `NATURE`, `OVER`), where it hangs, what entering it paid the first player, and how often the
 # search came through, its own evaluation included.
@@ -38,8 +37,8 @@ NODE = np.dtype(
 # An edge: its node, -1 while there is none; the prior of a move or the odds of an outcome, -1 where neither is possible;
 # visits; and what the first player earned beyond it, summed.
 EDGE = np.dtype([("total", np.float64), ("child", np.int32), ("visits", np.int32), ("prior", np.float32)])
-# A row (numpy's records have a size of their own): nodes in use; what the root was evaluated to; and the leaf at hand: its node, who is to move there, and, if it is
-# not kept in the tree, by which move and with which gain it was reached.
+# A row (numpy's records have a size of their own): nodes in use; what the root was evaluated to; and the leaf at hand:
+# its node, who is to move there, and, if it is not kept in the tree, by which move and with which gain it was reached.
 ROW = np.dtype(
     [("first", np.float64), ("gain", np.float64), ("used", np.int32), ("leaf", np.int32), ("asked", np.int32),
      ("via", np.int32)]
@@ -115,7 +114,7 @@ class Search:
         alpha: float = 0.3,
         share: float = 0.0,
     ) -> None:
-        check(game)
+        searchable(game)
         if n < 1 or simulations < 1:
             raise ValueError(f"{n} searches of {simulations} simulations: there must be at least one of each")
         if not (exploration >= 0 and alpha > 0 and 0 <= share <= 1):
@@ -219,51 +218,6 @@ def _tree(game: ArrayGame, n: int, nodes: int) -> Tree:
     )  # fmt: skip
 
 
-def check(game: Game[Any]) -> ArrayGame:
-    """The game, if trees can be searched over its records.
-
-    Raises:
-        ConfigError: says what the game is not, and which agent to take instead.
-    """
-    if not isinstance(game, ArrayGame):
-        raise ConfigError(f"{game!r} is no array game, whose records trees are made of; take the agent mcts")
-    if type(game).joint is not ArrayGame.joint or not game.perfect_information:
-        raise ConfigError(
-            f"{game!r} has no perfect information or seats that move together, and a tree of positions would know "
-            "what its seats do not; take an agent that plays from its view"
-        )
-    if len(game.seats) != 2 or not game.zero_sum:
-        raise ConfigError(f"{game!r} is not of two players and zero sum; take the agent mcts")
-    return game
-
-
-def uniform(features: NDArray[Any], legal: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """An evaluation that knows nothing: equal priors, values 0."""
-    return np.zeros(legal.shape, np.float32), np.zeros(len(legal), np.float32)
-
-
-def evaluator(network: Any, block: int = BLOCK, *, half: bool = False) -> Evaluate:
-    """A torch network, features (n, *F) to logits (n, A) and values (n,), as an evaluation.
-
-    Rows are computed in padded blocks of one size, so that no answer depends, in its last bits, on how many rows are
-    asked together; with large batches take large blocks. With `half` layers are computed in bfloat16.
-    """
-    import torch
-
-    device = next(network.parameters()).device
-
-    def evaluate(features: NDArray[Any], legal: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
-        n = len(features)
-        padded = np.zeros((-(-n // block) * block, *features.shape[1:]), features.dtype)
-        padded[:n] = features
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-            rows = torch.from_numpy(padded).to(device).split(block)
-            logits, values = zip(*(network(part) for part in rows), strict=True)
-        return torch.cat(logits)[:n].float().cpu().numpy(), torch.cat(values)[:n].float().cpu().numpy()
-
-    return evaluate
-
-
 # -------------------------------------------------------------------------------------- agents
 class TreeAgent(Searcher):
     """What both agents share: a search as wide as there are requests, and the choice of a move."""
@@ -274,7 +228,7 @@ class TreeAgent(Searcher):
         super().__init__(game, name, params)
         if not temperature >= 0:
             raise ValueError(f"a temperature is 0 or more, not {temperature}")
-        self.rules, self.temperature = check(self.game), temperature
+        self.rules, self.temperature = searchable(self.game), temperature
         self._made_with, self._searches = settings, Search(self.rules, 1, **settings)
         self._settings = f"{type(self).__name__} {self.rules!r} {temperature} {settings}"
 
@@ -343,6 +297,8 @@ class Puct(TreeAgent):
             game, name or f"puct_{simulations}", params, temperature, simulations=simulations,
             exploration=c_puct, alpha=alpha, share=share,
         )  # fmt: skip
+        from ludus.agents.network import evaluator  # wants torch, which UCT does without
+
         policy: Any = make_agent("network", path=network) if isinstance(network, (str, Path)) else network
         if getattr(policy, "network", None) is None:
             raise ConfigError(
@@ -354,7 +310,7 @@ class Puct(TreeAgent):
                 f"{policy.name} reads {'prose' if made.words else made.features} and has {made.moves} moves; in "
                 f"{self.rules!r} there are features {self.rules.shape} and {len(self.rules.moves)} moves"
             )
-        self.policy, self._evaluate = policy, evaluator(policy.network)
+        self.policy, self._evaluate = policy, evaluator(policy.network, BLOCK)
 
     def _search(self, records: NDArray[Any], seeds: NDArray[np.uint64]) -> Found:
         return self._searches.run(records, self._evaluate, seeds)

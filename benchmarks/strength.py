@@ -42,9 +42,9 @@ from numpy.typing import NDArray
 
 from ludus.agents.connect_four_oracle import FULL, label, positions
 from ludus.agents.exact import Tabular
-from ludus.agents.network import NetworkAgent, network
+from ludus.agents.network import NetworkAgent, evaluator, network
 from ludus.agents.trained import ship
-from ludus.agents.tree import Puct, Search, Uct, evaluator
+from ludus.agents.tree import Puct, Search, Uct
 from ludus.config import load
 from ludus.core.array_game import Position
 from ludus.core.exact import answer_rows, nash_conv, rows, tabular

@@ -2,12 +2,13 @@
 
     BUFFERS    places(seen, n, capacity, rng) -> (n,) where new decisions are put, -1: nowhere
 
-circular     the newest decisions; each is drawn with the seat's next one, whose value may be asked again
+circular     the newest decisions; each is drawn with those that follow in its seat's game, for estimators to look at
 reservoir    of all decisions so far as many as there is room for, each as likely as any other
 
 A circular buffer and `estimator = { name = "gae", trace = 0 }` with `values = "reference"` are Q-learning from
-replayed transitions (Mnih et al. 2015); a reservoir and the loss `sft` learn the average of all earlier selves
-(Heinrich and Silver 2016, arXiv:1603.01121).
+replayed transitions (Mnih et al. 2015); with `trace = 1` and a search, the games of expert iteration (Silver et al.
+2018, arXiv:1712.01815). A reservoir and the loss `sft` learn the average of all earlier selves (Heinrich and Silver
+2016, arXiv:1603.01121).
 
 Shape letters: N decisions, C capacity, B decisions of a batch.
 """
@@ -28,7 +29,10 @@ from ludus.core.registry import Registry
 from ludus.training.choices import Named
 
 BUFFERS = Registry("buffer", "ludus.buffers")
-KEPT = ("game", "seat", "role", "rewards", "early", "values", "next_values", "ended", "cut", "ids", "rollout")
+KEPT = (
+    "game", "seat", "role", "rewards", "early", "values", "next_values", "ended", "cut", "ids", "rollout", "prompts",
+    "legal", "policy_target",
+)  # fmt: skip
 NAMES = ("games", "seats", "roles", "columns")
 Places = Callable[[int, int, int, np.random.Generator], NDArray[np.int64]]
 
@@ -64,7 +68,7 @@ class Buffer:
     Args:
         kind: "circular" or "reservoir".
         capacity: decisions that there is room for (C).
-        draw: decisions of a batch (B), drawn with replacement.
+        draw: decisions of a batch (B), drawn with replacement; all, each once, where there are no more.
         least: how many there must be before anything is drawn.
 
     Attributes:
@@ -97,7 +101,8 @@ class Buffer:
         if not self._held:
             self._names = names
             self._held = {k: np.zeros((self.capacity, *c.shape[1:]), c.dtype) for k, c in columns.items()}
-        if names != self._names or any(c.shape[1:] != self._held[k].shape[1:] for k, c in columns.items()):
+        shapes = [{k: c.shape[1:] for k, c in held.items()} for held in (columns, self._held)]
+        if names != self._names or shapes[0] != shapes[1]:
             raise ConfigError(f"a buffer of {self._names} cannot take in decisions of {names}")
         places = self.places(self.seen, len(rows), self.capacity, rng)
         kept = places >= 0
@@ -108,21 +113,21 @@ class Buffer:
     def drawn(self, rng: np.random.Generator, policy: str, version: int) -> Ledger | None:
         """A batch, as decisions that the policy of this name has just made; None as long as there are too few.
 
-        A decision whose successor is known stands before it in one sequence, where the successor has weight 0.
+        Decisions that are known to follow one stand behind it in its sequence, where they have weight 0.
         """
         if len(self) < self.least:
             return None
-        first = rng.integers(len(self), size=self.draw)
-        count = 1 + self._held["follows"][first]
-        sequence = np.repeat(np.arange(self.draw), count)
-        second = np.r_[False, sequence[1:] == sequence[:-1]]
-        columns = {k: c[(np.repeat(first, count) + second) % self.capacity] for k, c in self._held.items()}
-        columns.pop("follows")
-        n = len(sequence)
+        every = self.draw >= len(self)
+        first = np.arange(len(self)) if every else rng.integers(len(self), size=self.draw)
+        count = 1 + self._held["followed"][first]
+        sequence, n = np.repeat(np.arange(len(first)), count), int(count.sum())
+        place = np.arange(n) - np.repeat(np.cumsum(count) - count, count)  # in its sequence
+        held = {k: c for k, c in self._held.items() if k != "followed"}
+        columns = {k: c[(np.repeat(first, count) + place) % self.capacity] for k, c in held.items()}
         return Ledger(
             **columns, episode=sequence, sequence=sequence, policy=np.zeros(n, np.int32), group=np.zeros(n, np.int32),
             source=np.zeros(n, np.int32), sample=np.zeros(n, np.int64), version=np.full(n, version, np.int64),
-            order=second.astype(np.int64), weight=np.where(second, 0.0, 1.0), truncated=np.zeros(n, np.bool_),
+            order=place, weight=np.where(place, 0.0, 1.0), truncated=np.zeros(n, np.bool_),
             offset=np.arange(n), length=np.ones(n, np.int64), sampled=np.ones(n, np.bool_),
             old=np.full(n, np.nan, np.float32), token_rewards=np.zeros(n), token_values=np.full(n, np.nan, np.float32),
             collision=np.full(n, np.nan, np.float32), replies=None, policies=(policy,),
@@ -167,9 +172,10 @@ def _columns(ledger: Ledger, rows: NDArray[np.int64], *, follows: bool) -> dict[
         raise ConfigError(
             "a buffer holds decisions of networks: features of one shape, and moves of one token"
         )
-    next_one = np.zeros(len(rows), np.bool_)
-    if follows and len(rows):
-        next_one[:-1] = (np.diff(rows) == 1) & (np.diff(ledger.sequence[rows]) == 0)
     single = dataclasses.replace(ledger, replies=None).take(rows)
-    kept = {name: getattr(single, name) for name in KEPT}
-    return {**kept, "prompts": single.prompts, "legal": single.legal, "follows": next_one}
+    columns = {name: column for name in KEPT if (column := getattr(single, name)) is not None}
+    columns["followed"] = np.zeros(len(rows), np.int64)
+    if follows and len(rows):  # by how many decisions that stand behind it here
+        last = np.flatnonzero(np.r_[(np.diff(rows) != 1) | (np.diff(ledger.sequence[rows]) != 0), True])
+        columns["followed"] = np.repeat(last, np.diff(last, prepend=-1)) - np.arange(len(rows))
+    return columns

@@ -2,14 +2,15 @@
 
 Games run side by side and on from one step to the next. Each reward goes to its seat's own last
 decision, past the moves that others make in between. Where the collected stretch ends, a seat's
-unfinished business is closed with the value of what it then sees.
+unfinished business is closed with the value of what it then sees. Who of a mixture sits somewhere
+is drawn anew for each seat of each game.
 
-Shape letters: T decisions of each row, N rows, K seats, A moves, F features.
+Shape letters: T decisions of each row, N rows, K seats, A moves, F features, M agents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -22,7 +23,7 @@ from ludus.core.batch import Autoreset, Batch
 from ludus.core.errors import ConfigError
 from ludus.core.game import Seat, role_of
 from ludus.core.ledger import Ledger
-from ludus.training.drawers import Drawer, Mixture, draw
+from ludus.training.drawers import Drawer, draw
 from ludus.training.lineup import exchanged, turns
 
 
@@ -100,16 +101,31 @@ class Tally:
 
 
 @dataclass(slots=True, eq=False)
+class Seating:
+    """Who sits where: `table` (N, K) of `agents`, by `reach` (N, K, M), how likely it is this agent or one before it.
+
+    `mixed` where some seats are drawn.
+    """
+
+    agents: list[Agent]
+    reach: NDArray[np.float64]
+    table: NDArray[np.int64]
+    mixed: bool
+
+
+@dataclass(slots=True, eq=False)
 class Stretch:
     """What was seen and done: all (T, N), observation (T, N, *F), legal and target (T, N, A), pay (T, N, K).
 
-    `mover` is negative where a row's game is over and no other has begun, `target` None where nothing is searched.
+    `mover` and `who`, its agent, are negative where a row's game is over and no other has begun, `target` None where
+    nothing is searched.
     `began` (N,) marks rows whose game begins with the stretch, `before` (N, K) what it paid so far.
     """
 
     observation: NDArray[Any]
     legal: NDArray[np.bool_]
     mover: NDArray[np.int64]
+    who: NDArray[np.int64]
     move: NDArray[np.int64]
     logprob: NDArray[np.float32]
     value: NDArray[np.float64]
@@ -128,6 +144,7 @@ class Stretch:
             observation=np.zeros((*shape, *batch.game.shape), batch.observation.dtype),
             legal=np.zeros((*shape, batch.legal.shape[1]), np.bool_),
             mover=np.zeros(shape, np.int64),
+            who=np.zeros(shape, np.int64),
             move=np.zeros(shape, np.int64),
             logprob=np.zeros(shape, np.float32),
             value=np.zeros(shape),
@@ -162,71 +179,62 @@ class ArrayCollector:
         self.rng = np.random.default_rng(seeds[1])
         self._earned = self.batch.opening.astype(np.float64)  # (N, K) so far in each row's game
         self._count = np.zeros(rows, np.int64)  # decisions so far in each row's game
+        self._lots = np.zeros((rows, len(game.seats)))  # say who of a mixture sits there; 0: never drawn
 
     def collect(self, cast: Finder, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
         """T decisions of every row, and the games that ended meanwhile."""
-        agents, table = self._seated(cast, lineup)
+        seating = self._seated(cast, lineup)
+        self._deal(seating, np.flatnonzero(self._lots[:, 0] == 0))
         tally = Tally(first=self.game.seats[0])
         s = Stretch.blank(self.length, self.batch, self._count == 0, self._earned.copy())
         for t in range(self.length):
-            self._step(s, t, agents, table, tally)
-        return self._ledger(s, agents, table, self._bootstrap(agents, table)), tally
+            self._step(s, t, seating, tally)
+            self._deal(seating, np.flatnonzero(s.done[t]))
+        return self._ledger(s, seating, self._bootstrap(seating)), tally
 
-    def _seated(self, cast: Finder, lineup: Mapping[Seat, str]) -> tuple[list[Agent], NDArray[np.int64]]:
-        """The agents, and which of them sits where: (N, K) indices."""
-        names: dict[str, int] = {}
-        table = np.zeros((self.batch.n, len(self.game.seats)), np.int64)
+    def _seated(self, cast: Finder, lineup: Mapping[Seat, str]) -> Seating:
         count = turns(self.game, lineup) if self.exchange else 1
-        for turn in range(count):
-            seats = exchanged(self.game, lineup, turn)
-            for k, seat in enumerate(self.game.seats):
-                shares = cast.shares(seats[seat])
-                members = np.array([names.setdefault(name, len(names)) for name in shares])
-                table[turn::count, k] = self._drawn(members, shares, len(table[turn::count]))
+        seats = [exchanged(self.game, lineup, turn) for turn in range(count)]
+        shares = [[cast.shares(there[seat]) for seat in self.game.seats] for there in seats]
+        names = [*dict.fromkeys(name for row in shares for one in row for name in one)]
         agents = [cast.find(name) for name in names]
         for agent in agents:
-            if not isinstance(agent, (Drawer, Uniform, Mixture)):
+            if not isinstance(agent, (Drawer, Uniform)):
                 raise ConfigError(f"{agent.name} cannot move in many positions at once: collect by = 'play'")
-        return agents, table
+        reach = np.cumsum([[[one.get(name, 0.0) for name in names] for one in row] for row in shares], -1)
+        reach = (reach / reach[..., -1:])[np.arange(self.batch.n) % count]
+        mixed = bool(((reach > 0) & (reach < 1)).any())
+        return Seating(agents, reach, (self._lots[..., None] >= reach).sum(-1), mixed)
 
-    def _drawn(self, members: NDArray[np.int64], shares: Mapping[str, float], rows: int) -> NDArray[np.int64]:
-        """Who of a mixture sits in each of some rows."""
-        if len(members) == 1:
-            return np.full(rows, members[0])
-        if self.autoreset == "same_step":
-            raise ConfigError(
-                f"the mixture of {', '.join(shares)} is drawn for whole games: collect.whole = true, or "
-                "collect.by = 'play'"
-            )
-        return self.rng.choice(members, rows, p=np.array([*shares.values()]) / sum(shares.values()))
+    def _deal(self, seating: Seating, rows: NDArray[np.intp]) -> None:
+        """Draw who of a mixture plays the games that begin in some rows."""
+        if seating.mixed:
+            self._lots[rows] = self.rng.random((len(self.game.seats), len(rows))).T
+            seating.table[rows] = (self._lots[rows, :, None] >= seating.reach[rows]).sum(-1)
 
     # ---------------------------------------------------------------------------- playing
-    def _step(
-        self, s: Stretch, t: int, agents: Sequence[Agent], table: NDArray[np.int64], tally: Tally
-    ) -> None:
+    def _step(self, s: Stretch, t: int, seating: Seating, tally: Tally) -> None:
         batch, rows = self.batch, np.arange(self.batch.n)
         s.observation[t], s.legal[t], s.mover[t] = batch.observation, batch.legal, batch.mover
-        who = np.where(s.mover[t] < 0, -1, table[rows, s.mover[t]])
+        s.who[t] = np.where(s.mover[t] < 0, -1, seating.table[rows, s.mover[t]])
         uniform = self.rng.random(batch.n)
-        for index, agent in enumerate(agents):
-            mine = np.flatnonzero(who == index)
+        for index, agent in enumerate(seating.agents):
+            mine = np.flatnonzero(s.who[t] == index)
             if len(mine):
                 self._decide(s, t, mine, agent, uniform[mine])
         batch.step(s.move[t])
         s.pay[t], s.done[t] = batch.reward, batch.done
         s.opening[t] = np.where(batch.done[:, None], batch.opening, 0.0)
-        self._book(s, t, agents, table, tally)
+        self._book(s, t, seating, tally)
 
     def _decide(
         self, s: Stretch, t: int, mine: NDArray[np.int64], agent: Agent, uniform: NDArray[np.float64]
     ) -> None:
         """Note what an agent plays at time t in some rows."""
-        drawn = draw(agent, mine, s.observation[t, mine], s.legal[t, mine], uniform)
+        drawn = draw(agent, s.observation[t, mine], s.legal[t, mine], uniform)
         s.move[t, mine], s.logprob[t, mine], s.value[t, mine] = drawn
 
-    def _book(
-        self, s: Stretch, t: int, agents: Sequence[Agent], table: NDArray[np.int64], tally: Tally
-    ) -> None:
+    def _book(self, s: Stretch, t: int, seating: Seating, tally: Tally) -> None:
         self._earned += s.pay[t]
         live = s.mover[t] >= 0
         self._count += live
@@ -234,40 +242,34 @@ class ArrayCollector:
         tally.episodes += len(over)
         tally.decisions += int(self._count[over].sum())
         for k, seat in enumerate(self.game.seats):
-            for index, agent in enumerate(agents):
-                mine = over[table[over, k] == index]
+            for index, agent in enumerate(seating.agents):
+                mine = over[seating.table[over, k] == index]
                 if len(mine):
                     tally.earned(agent.name, seat, float(self._earned[mine, k].sum()), len(mine))
-        for agent in agents:
-            if isinstance(agent, Mixture):
-                agent.deal(over)
         self._earned[over] = s.opening[t, over]
         self._count[over] = 0
 
-    def _bootstrap(self, agents: Sequence[Agent], table: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _bootstrap(self, seating: Seating) -> NDArray[np.float64]:
         """(N, K) what each seat expects, seeing what it now sees; nan of those who value nothing."""
-        worth = np.full(table.shape, np.nan)
+        worth = np.full(seating.table.shape, np.nan)
         anything = np.ones_like(self.batch.legal)
-        for k in range(table.shape[1]):
+        for k in range(len(self.game.seats)):
             seen = self.batch.look(k)
-            for index, agent in enumerate(agents):
-                mine = np.flatnonzero(table[:, k] == index)
+            for index, agent in enumerate(seating.agents):
+                mine = np.flatnonzero(seating.table[:, k] == index)
                 if len(mine) and hasattr(agent, "value"):
-                    worth[mine, k] = draw(agent, mine, seen[mine], anything[mine], np.zeros(len(mine))).values
+                    worth[mine, k] = draw(agent, seen[mine], anything[mine], np.zeros(len(mine))).values
         return worth
 
     # ------------------------------------------------------------------------ the ledger
-    def _ledger(
-        self, s: Stretch, agents: Sequence[Agent], table: NDArray[np.int64], worth: NDArray[np.float64]
-    ) -> Ledger:
+    def _ledger(self, s: Stretch, seating: Seating, worth: NDArray[np.float64]) -> Ledger:
         length, n = s.mover.shape
         credited = _credited(s, worth)
         episode = np.cumsum(s.done, 0) - s.done + np.arange(n) * (length + 1)  # (T, N), unique
         key = (episode * len(self.game.seats) + s.mover).ravel()
         order = np.argsort(key, kind="stable")
         where = np.unique(key[order], return_inverse=True)[1].ravel()
-        who = table[np.arange(n), s.mover]
-        versions = np.array([getattr(agent, "version", -1) for agent in agents], np.int64)
+        versions = np.array([getattr(agent, "version", -1) for agent in seating.agents], np.int64)
         time = np.broadcast_to(np.arange(length)[:, None], s.mover.shape)
         roles = tuple(dict.fromkeys(role_of(seat) for seat in self.game.seats))
         role = np.array([roles.index(role_of(seat)) for seat in self.game.seats], np.int32)
@@ -283,11 +285,11 @@ class ArrayCollector:
             game=np.zeros(size, np.int32),
             seat=column(s.mover, np.int32),
             role=column(role[s.mover], np.int32),
-            policy=column(who, np.int32),
+            policy=column(s.who, np.int32),
             group=episodes.astype(np.int32),
             source=np.zeros(size, np.int32),
             sample=np.zeros(size, np.int64),
-            version=column(versions[who], np.int64),
+            version=column(versions[s.who], np.int64),
             order=column(time, np.int64),
             rewards=column(credited.reward, np.float64)[:, None],
             early=column(credited.early, np.float64),
@@ -313,19 +315,21 @@ class ArrayCollector:
             games=(self.game.id,),
             seats=self.game.seats,
             roles=roles,
-            policies=tuple(agent.name for agent in agents),
+            policies=tuple(agent.name for agent in seating.agents),
             groups=tuple(f"row game {i}" for i in range(int(episodes.max()) + 1)),
         )
 
     # ------------------------------------------------------------------------ checkpoints
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Arrays by name, and what JSON can hold."""
-        arrays = self.batch.state() | {"tally_earned": self._earned, "tally_count": self._count}
-        return arrays, {"rng": self.rng.bit_generator.state}
+        own = {"tally_earned": self._earned, "tally_count": self._count, "tally_lots": self._lots}
+        return self.batch.state() | own, {"rng": self.rng.bit_generator.state}
 
     def load(self, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
         """Continue from what `state` returned."""
-        self._earned, self._count = arrays["tally_earned"].copy(), arrays["tally_count"].copy()
+        self._earned, self._count, self._lots = (
+            arrays[f"tally_{name}"].copy() for name in ("earned", "count", "lots")
+        )
         self.batch.restore({k: v for k, v in arrays.items() if not k.startswith("tally_")})
         self.rng.bit_generator.state = about["rng"]
 

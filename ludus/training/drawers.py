@@ -5,7 +5,6 @@ Shape letters: N rows, A moves, F features, I information states.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -87,50 +86,6 @@ class TableDrawer:
         return Drawn(moves, np.log(self._policy[at, moves]), np.full(len(moves), np.nan))
 
 
-class Mixture:
-    """One of several agents in each row, drawn anew for each game: a mixture over whole policies.
-
-    Args:
-        name: in records.
-        agents: who may be drawn.
-        weights: how likely each is.
-        rows: games side by side.
-        seed: of the draws.
-    """
-
-    version = -1
-
-    def __init__(
-        self, name: str, agents: Sequence[Agent], weights: NDArray[np.float64], *, rows: int, seed: int
-    ) -> None:
-        self.name, self.agents = name, agents
-        self._reach = np.cumsum(weights) / np.sum(weights)
-        self._rng = np.random.default_rng(seed)
-        self._chosen = np.zeros(rows, np.int64)
-        self.deal(np.arange(rows))
-
-    def deal(self, rows: NDArray[np.intp]) -> None:
-        """Draw anew who plays in rows whose games begin."""
-        drawn = np.searchsorted(self._reach, self._rng.random(len(rows)), side="right")
-        self._chosen[rows] = np.minimum(drawn, len(self.agents) - 1)
-
-    def draw_in(
-        self,
-        rows: NDArray[np.intp],
-        features: NDArray[Any],
-        legal: NDArray[np.bool_],
-        uniform: NDArray[np.float64],
-    ) -> Drawn:
-        """As `Drawer.draw`, of positions in the given rows (N,)."""
-        moves, logprobs = np.zeros(len(rows), np.int64), np.zeros(len(rows))
-        for index, agent in enumerate(self.agents):
-            mine = np.flatnonzero(self._chosen[rows] == index)
-            if len(mine):
-                found = draw(agent, rows[mine], features[mine], legal[mine], uniform[mine])
-                moves[mine], logprobs[mine] = found[:2]
-        return Drawn(moves, logprobs, np.full(len(rows), np.nan))
-
-
 def drawer(game: Game[Any], agent: Agent, seat: Seat) -> Agent:
     """The agent as one that moves in many positions at once.
 
@@ -145,7 +100,7 @@ def drawer(game: Game[Any], agent: Agent, seat: Seat) -> Agent:
     """
     if not isinstance(game, ArrayGame):
         raise ConfigError(f"{game!r} is no array game, and cannot be played in many rows at once")
-    if isinstance(agent, (Drawer, Uniform, Mixture)):
+    if isinstance(agent, (Drawer, Uniform)):
         return agent
     if not hasattr(agent, "probabilities"):
         raise ConfigError(
@@ -162,23 +117,16 @@ def drawer(game: Game[Any], agent: Agent, seat: Seat) -> Agent:
 
 
 def draw(
-    agent: Agent,
-    rows: NDArray[np.intp],
-    features: NDArray[Any],
-    legal: NDArray[np.bool_],
-    uniform: NDArray[np.float64],
+    agent: Agent, features: NDArray[Any], legal: NDArray[np.bool_], uniform: NDArray[np.float64]
 ) -> Drawn:
     """Moves of one agent in many positions.
 
     Args:
-        agent: a `Drawer`, a `Mixture` or the uniform player.
-        rows: (N,) where the positions stand in the batch.
+        agent: a `Drawer` or the uniform player.
         features: (N, *F).
         legal: (N, A).
         uniform: (N,) in [0, 1), one number for each draw.
     """
-    if isinstance(agent, Mixture):
-        return agent.draw_in(rows, features, legal, uniform)
     if isinstance(agent, Uniform):
         count = legal.sum(1)
         pick = (uniform * count).astype(np.int64)

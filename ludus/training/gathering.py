@@ -48,9 +48,6 @@ class Collect:
     """Arrays: every step plays one game in each row, from its beginning to its end."""
     search: Search = Search()
     """Arrays: a search before every move of a policy. Every step then plays games from their beginning to their end."""
-    replay: Count = 0
-    """Arrays, with a search: from how many earlier steps decisions are offered again; wants learners whose
-    selector.max_age allows it."""
     games: Number = 256
     """Play: episodes in a step."""
     decisions: Count = 0

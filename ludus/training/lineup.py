@@ -70,7 +70,7 @@ class Cast:
         mixtures: by name, the members of each and their shares.
 
     Raises:
-        ConfigError: a mixture is called as a policy is, or nobody in it has a share.
+        ConfigError: a mixture is called as a policy is, a member is a mixture, or nobody in it has a share.
     """
 
     def __init__(
@@ -85,8 +85,10 @@ class Cast:
         self.policies, self.folder, self.rng, self.world = policies, folder, rng, world
         self.mixtures = mixtures or {}
         for name, shares in self.mixtures.items():
-            if name in policies or not sum(shares.values()):
-                raise ConfigError(f"mixture {name!r}: give it a name of its own, and a member a share")
+            if name in policies or not sum(shares.values()) or shares.keys() & self.mixtures.keys():
+                raise ConfigError(
+                    f"mixture {name!r}: give it a name of its own, a member a share, and members that are no mixtures"
+                )
         self.snapshots: dict[str, list[str]] = {name: [] for name in policies}
         self._agents: dict[str, Agent] = {}
         named = set(names)

@@ -58,10 +58,9 @@ from ludus.core.tables import Tables, tabulate
 from ludus.training.checks import check_learner
 from ludus.training.choices import Number
 from ludus.training.claims import claim, noted
-from ludus.training.drawers import Mixture
 from ludus.training.metrics import Display, Metrics
 from ludus.training.policies import known_settings
-from ludus.training.responses import Training, learn_response, returns
+from ludus.training.responses import Mixture, Training, learn_response, returns
 from ludus.training.settings import Phase, RunConfig
 from ludus.training.store import Store, arrays_of
 
@@ -178,12 +177,9 @@ class Psro:
             _, answer = answer_rows(self.tables, self._behaviour(weights), seat)
             return Tabular(named(self.tables, answer), name)
         (other,) = (one for one in self.game.players if one != seat)
-        seeds = self._seeds(cycle, self.game.players.index(seat))
-        mixture = Mixture(other, self.members[other], weights[other], rows=self.how.rows, seed=seeds[0])
-        steps = self.config.phases[0].steps
-        trained = learn_response(
-            self.game, seat, {other: cast("Agent", mixture)}, steps=steps, seed=seeds[1], how=self.how
-        )
+        mixture = Mixture(self.members[other], weights[other].tolist())
+        steps, (_, seed) = self.config.phases[0].steps, self._seeds(cycle, self.game.players.index(seat))
+        trained = learn_response(self.game, seat, {other: mixture}, steps=steps, seed=seed, how=self.how)
         self.decisions += steps * self.how.rows * self.how.length
         trained.agent.name = name
         return cast("Agent", trained.agent)

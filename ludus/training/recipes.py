@@ -28,10 +28,10 @@ EXPERT_ITERATION: Table = {
     "estimator": {"name": "gae", "discount": 1.0, "trace": 1.0},
     "objective": {"loss": {"name": "cross_entropy"}, "value": 1.0},
     "optimiser": {"name": "adamw", "rate": 1e-3, "schedule": "cosine", "decay": 1e-4, "clip": 1.0},
-    "selector": {"max_age": 1000}, "minibatches": 8,
+    "minibatches": 8,
 }  # fmt: skip
 """AlphaZero (Silver et al. 2018, arXiv:1712.01815), and Anthony et al. 2017, arXiv:1705.08439: the visits of a search and
-what became of the game. Wants collect.search; learns from what collect.replay offers. Adam in place of momentum."""
+what became of the game. Wants collect.search, and a circular buffer for earlier steps. Adam in place of momentum."""
 
 BEST_RESPONSE: Table = {
     **PPO,

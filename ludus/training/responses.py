@@ -28,7 +28,7 @@ from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.game import Game, Seat
 from ludus.training.collect import ArrayCollector
 from ludus.training.configuration import merged
-from ludus.training.drawers import Likeliest, Mixture, draw, drawer
+from ludus.training.drawers import Likeliest, draw, drawer
 from ludus.training.learner import Learner
 from ludus.training.recipes import BEST_RESPONSE
 from ludus.training.settings import LearnerConfig
@@ -73,23 +73,46 @@ def training(**changes: Any) -> Training:
     return Training(learner, network={"hidden": (128, 128), "activation": "relu"})
 
 
-class _Seats:
-    """The agents of a rollout by their names."""
+class Mixture(NamedTuple):
+    """One of several agents, drawn anew for each game by their weights: a mixture over whole policies."""
 
-    def __init__(self, agents: Mapping[str, Agent]) -> None:
-        self.agents = agents
+    agents: Sequence[Agent]
+    weights: Sequence[float]
+
+
+class Seats:
+    """Who sits at each seat, or one of whom, where collectors look for them.
+
+    Args:
+        game: an array game.
+        seats: agents and mixtures; see `ludus.training.drawers.drawer` for who can play.
+
+    Raises:
+        ConfigError: the game is no array game, or somebody cannot play in many rows at once.
+    """
+
+    def __init__(self, game: Game[Any], seats: Mapping[Seat, Agent | Mixture]) -> None:
+        self._agents: dict[str, Agent] = {}
+        self._shares: dict[Seat, dict[str, float]] = {}
+        for seat, there in seats.items():
+            agents, weights = there if isinstance(there, Mixture) else ((there,), (1.0,))
+            names = [f"{seat} {i}" for i in range(len(agents))]
+            self._agents |= {n: drawer(game, agent, seat) for n, agent in zip(names, agents, strict=True)}
+            self._shares[seat] = dict(zip(names, weights, strict=True))
 
     def find(self, name: str) -> Agent:
-        return self.agents[name]
+        """The agent called `name`."""
+        return self._agents[name]
 
     def shares(self, name: str) -> Mapping[str, float]:
-        return {name: 1.0}
+        """The names of those who may sit at a seat, and how often."""
+        return self._shares[name]
 
 
 def learn_response(
     game: Game[Any],
     seat: Seat,
-    others: Mapping[Seat, Agent],
+    others: Mapping[Seat, Agent | Mixture],
     *,
     steps: int,
     seed: int = 0,
@@ -101,7 +124,7 @@ def learn_response(
     Args:
         game: an array game.
         seat: who learns.
-        others: who plays at the other seats; see `ludus.training.drawers.drawer` for who can.
+        others: who plays at the other seats, as `Seats` takes them.
         steps: of the trainer, each of rows times length decisions, the others' among them.
         seed: decides the first weights, chance and moves.
         how: see `training`.
@@ -116,13 +139,12 @@ def learn_response(
     how = how or training()
     seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(3)]
     agent = fresh(game, name=f"response of {seat}", seed=seeds[0], roles=[seat], **(how.network or {}))
-    table = {one: drawer(game, other, one) for one, other in others.items() if one != seat}
-    cast_ = _Seats({**table, seat: cast("Agent", agent)})
+    seats = Seats(game, {**others, seat: cast("Agent", agent)})
     collector = ArrayCollector(game, rows=how.rows, length=how.length, seed=seeds[1], exchange=False)
     learner = Learner(how.learner, agent, steps=steps, seed=seeds[2])
     decisions = 0
     for step in range(1, steps + 1):
-        ledger, _ = collector.collect(cast_, {one: one for one in game.players})
+        ledger, _ = collector.collect(seats, {one: one for one in game.players})
         batch = learner.prepare(ledger)
         if batch is not None:
             decisions += len(batch)
@@ -138,7 +160,7 @@ def returns(game: Game[Any], seats: Mapping[Seat, Agent], *, games: int, seed: i
 
     Args:
         game: an array game.
-        seats: who plays where; a `Mixture` must have min(games, AT_ONCE) rows.
+        seats: who plays where.
         games: how many.
         seed: decides chance and moves.
 
@@ -157,16 +179,13 @@ def _played(
 ) -> NDArray[np.float64]:
     chance, moves = seed.generate_state(2)
     batch, rng = Batch(game, games, int(chance), autoreset="disabled"), np.random.default_rng(moves)
-    for mixture in {id(agent): agent for agent in agents if isinstance(agent, Mixture)}.values():
-        mixture.deal(np.arange(games))
     earned = batch.opening.astype(np.float64)
     while not batch.done.all():
         chosen, live, uniform = np.zeros(games, np.int64), ~batch.done, rng.random(games)
         for k, agent in enumerate(agents):
             mine = np.flatnonzero(batch.mover == k)
             if len(mine):
-                found = draw(agent, mine, batch.observation[mine], batch.legal[mine], uniform[mine])
-                chosen[mine] = found.moves
+                chosen[mine] = draw(agent, batch.observation[mine], batch.legal[mine], uniform[mine]).moves
         batch.step(chosen)
         earned += batch.reward * live[:, None]
     return earned

@@ -16,9 +16,6 @@ Source: Silver et al. 2018 (AlphaZero), arXiv:1712.01815; Anthony et al. 2017, a
 
 from __future__ import annotations
 
-import dataclasses
-from collections import deque
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,16 +24,14 @@ import torch
 from numpy.typing import NDArray
 
 from ludus.agents import tree
-from ludus.agents.network import inverse
+from ludus.agents.network import evaluator, inverse
 from ludus.core.agent import Agent
 from ludus.core.errors import ConfigError
-from ludus.core.game import Seat
-from ludus.core.ledger import NAMED, Ledger, join
-from ludus.training.collect import ArrayCollector, Finder, Stretch, Tally
+from ludus.training.collect import ArrayCollector, Seating, Stretch
 from ludus.training.gathering import Collect, Search
 from ludus.training.whole import WholeCollector
 
-BLOCK = 64  # positions that a network evaluates at a time, see `ludus.agents.tree.evaluator`
+BLOCK = 64  # positions that a network evaluates at a time, see `ludus.agents.network.evaluator`
 
 
 class SearchCollector(WholeCollector):
@@ -50,22 +45,12 @@ class SearchCollector(WholeCollector):
         length: decisions after which a game is cut.
         seed: decides chance, noise and moves.
         search: how positions are searched.
-        replay: from how many earlier steps decisions are offered again.
 
     Raises:
         ConfigError: the game cannot be searched.
     """
 
-    def __init__(
-        self,
-        game: Any,
-        *,
-        rows: int,
-        length: int,
-        seed: int,
-        search: Search,
-        replay: int = 0,
-    ) -> None:
+    def __init__(self, game: Any, *, rows: int, length: int, seed: int, search: Search) -> None:
         super().__init__(game, rows=rows, length=length, seed=seed)
         self.search = search
         settings: Any = {"exploration": search.exploration, "alpha": search.alpha, "share": search.share}
@@ -73,22 +58,14 @@ class SearchCollector(WholeCollector):
         self.trees = [tree.Search(game, share, search.simulations, **settings) for _ in range(search.threads)]
         # Each searches by itself: together in every layer of the network they would wait for each other.
         self._threads = ThreadPoolExecutor(search.threads, "ludus-search", torch.set_num_threads, (1,))
-        self.replay: deque[Ledger] = deque(maxlen=replay)
-
-    def collect(self, cast: Finder, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
-        """Whole games, N of them, beside those of earlier steps that are offered again."""
-        fresh, tally = super().collect(cast, lineup)
-        every = join([*self.replay, fresh])
-        self.replay.append(fresh)
-        return every, tally
 
     def _blank(self) -> Stretch:
         s = super()._blank()
         s.target = np.full(s.legal.shape, np.nan, np.float32)
         return s
 
-    def _ahead(self, agents: Sequence[Agent], table: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self._bootstrap(agents, table)
+    def _ahead(self, seating: Seating) -> NDArray[np.float64]:
+        return self._bootstrap(seating)
 
     def _decide(
         self, s: Stretch, t: int, mine: NDArray[np.int64], agent: Agent, uniform: NDArray[np.float64]
@@ -98,7 +75,7 @@ class SearchCollector(WholeCollector):
             super()._decide(s, t, mine, agent, uniform)
             return
         seeds = self.rng.integers(2**63, size=len(mine)).astype(np.uint64)
-        evaluate = tree.evaluator(network, BLOCK, half=self.search.precision == "bfloat16")
+        evaluate = evaluator(network, BLOCK, half=self.search.precision == "bfloat16")
         shares = np.array_split(np.arange(len(mine)), min(len(self.trees), len(mine)))
         records = self.batch.records[mine]
         works = [
@@ -115,29 +92,6 @@ class SearchCollector(WholeCollector):
         s.value[t, mine] = np.concatenate([one.values for one in found])
         s.logprob[t, mine] = np.log(share[np.arange(len(mine)), move])
 
-    # ------------------------------------------------------------------------ checkpoints
-    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Arrays by name, and what JSON can hold."""
-        arrays, about = super().state()
-        names = []
-        for number, ledger in enumerate(self.replay):
-            parts = {f.name: getattr(ledger, f.name) for f in dataclasses.fields(ledger)}
-            arrays |= {
-                f"replay.{number}.{key}": part for key, part in parts.items() if isinstance(part, np.ndarray)
-            }
-            names.append({key: parts[key] for key in (*NAMED.values(), "columns")})
-        return arrays, {**about, "replay": names}
-
-    def load(self, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
-        """Continue from what `state` returned."""
-        super().load({k: v for k, v in arrays.items() if not k.startswith("replay.")}, about)
-        self.replay.clear()
-        for number, names in enumerate(about["replay"]):
-            start = f"replay.{number}."
-            parts: dict[str, Any] = {k[len(start) :]: v for k, v in arrays.items() if k.startswith(start)}
-            parts |= {key: tuple(value) for key, value in names.items()}
-            self.replay.append(Ledger(**parts, replies=None))
-
 
 def collector(game: Any, collect: Collect, *, seed: int) -> ArrayCollector:
     """What a configuration collects decisions of an array game with.
@@ -145,20 +99,9 @@ def collector(game: Any, collect: Collect, *, seed: int) -> ArrayCollector:
     Raises:
         ConfigError: it is no array game, cannot be searched, or settings do not go together.
     """
+    size: dict[str, Any] = {"rows": collect.rows, "length": collect.length, "seed": seed}
     if not collect.search.simulations:
-        if collect.replay:
-            raise ConfigError(
-                "collect.replay is for whole games: collect.search.simulations = 64, for example"
-            )
-        kind = WholeCollector if collect.whole else ArrayCollector
-        return kind(game, rows=collect.rows, length=collect.length, seed=seed)
+        return (WholeCollector if collect.whole else ArrayCollector)(game, **size)
     if collect.by != "arrays":
         raise ConfigError("collect.search searches the positions of arrays: collect.by = 'arrays'")
-    return SearchCollector(
-        game,
-        rows=collect.rows,
-        length=collect.length,
-        seed=seed,
-        search=collect.search,
-        replay=collect.replay,
-    )
+    return SearchCollector(game, **size, search=collect.search)

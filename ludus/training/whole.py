@@ -1,7 +1,6 @@
 """Collecting whole games as arrays: in every step one game a row, from its beginning to its end.
 
-Nothing is cut, so that nothing has to be estimated, estimators that compare whole episodes have them, and a mixture
-of agents is drawn anew for every seat of every game.
+Nothing is cut, so that nothing has to be estimated, and estimators that compare whole episodes have them.
 
 Shape letters: T decisions of the longest game, N rows.
 """
@@ -9,20 +8,21 @@ Shape letters: T decisions of the longest game, N rows.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ludus.core.agent import Agent
 from ludus.core.batch import Autoreset
 from ludus.core.errors import TrainingError
 from ludus.core.game import Seat
 from ludus.core.ledger import Ledger
-from ludus.training.collect import ArrayCollector, Finder, Stretch, Tally
+from ludus.training.collect import ArrayCollector, Finder, Seating, Stretch, Tally
 
-TIMED = ("observation", "legal", "mover", "move", "logprob", "value", "done", "pay", "opening", "target")
+TIMED = (
+    "observation", "legal", "mover", "who", "move", "logprob", "value", "done", "pay", "opening", "target",
+)  # fmt: skip
 
 
 class WholeCollector(ArrayCollector):
@@ -45,17 +45,18 @@ class WholeCollector(ArrayCollector):
         """
         self.batch.reset()
         self._earned[:], self._count[:] = self.batch.opening, 0
-        agents, table = self._seated(cast, lineup)
+        seating = self._seated(cast, lineup)
+        self._deal(seating, np.arange(self.batch.n))
         tally = Tally(first=self.game.seats[0])
         s, played = self._blank(), 0
         while played < self.length and not self.batch.done.all():
-            self._step(s, played, agents, table, tally)
+            self._step(s, played, seating, tally)
             played += 1
         timed = {name: part[:played] for name in TIMED if (part := getattr(s, name)) is not None}
         s = dataclasses.replace(s, **timed)
         live = (s.mover >= 0).ravel()
         s.mover[s.mover < 0] = 0  # of rows that are over: they are left out of the ledger
-        ledger = self._ledger(s, agents, table, self._ahead(agents, table))
+        ledger = self._ledger(s, seating, self._ahead(seating))
         assert ledger.legal is not None  # of arrays it never is
         whole = ledger.take(np.asarray(ledger.legal.any(1)))
         assert len(whole) == live.sum()  # who may do nothing decides nothing
@@ -65,11 +66,11 @@ class WholeCollector(ArrayCollector):
         began = np.ones(self.batch.n, np.bool_)
         return Stretch.blank(self.length, self.batch, began, self._earned.copy())
 
-    def _ahead(self, agents: Sequence[Agent], table: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _ahead(self, seating: Seating) -> NDArray[np.float64]:
         """(N, K) what each seat expects where its game goes on: nothing, all have ended."""
         if not self.batch.done.all():
             raise TrainingError(
                 f"{self.game.id}: {int((~self.batch.done).sum())} of {self.batch.n} games go on after "
                 f"{self.length} decisions, and whole ones are wanted: raise collect.length"
             )
-        return np.zeros(table.shape)
+        return np.zeros(seating.table.shape)

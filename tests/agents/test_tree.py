@@ -7,7 +7,7 @@ import pytest
 
 from ludus.agents.attached import attached
 from ludus.agents.search import Minimax
-from ludus.agents.tree import _RECORDS, Puct, Search, Uct, evaluator, uniform
+from ludus.agents.tree import _RECORDS, Puct, Search, Uct
 from ludus.core.array_game import Position
 from ludus.core.errors import ConfigError
 from ludus.core.play import play
@@ -34,6 +34,11 @@ def reached(game, moves):
 @pytest.fixture(scope="module")
 def game():
     return make("tic_tac_toe")
+
+
+def uniform(features, legal):
+    """An evaluation that knows nothing: equal priors, values 0."""
+    return np.zeros(legal.shape, np.float32), np.zeros(len(legal), np.float32)
 
 
 def leaning(features, legal):
@@ -244,7 +249,7 @@ def test_many_simulations_find_the_best_moves(game):
 
 def test_puct_plays_with_a_network_in_memory_or_saved(game, tmp_path):
     torch = pytest.importorskip("torch")
-    from ludus.agents.network import fresh
+    from ludus.agents.network import evaluator, fresh
 
     network = fresh(game, hidden=(16,), seed=3)
     network.save(tmp_path / "net")
@@ -261,8 +266,8 @@ def test_puct_plays_with_a_network_in_memory_or_saved(game, tmp_path):
     assert sum(e.returns["player_0"] for e in episodes) > 2
     # In blocks of one size, no row depends on how many are asked together.
     asked = np.random.default_rng(0).random((20, 3, 3, 3)).astype(np.float32)
-    together = evaluator(network.network)(asked, np.ones((20, 9), np.bool_))
-    alone = [evaluator(network.network)(asked[i : i + 1], np.ones((1, 9), np.bool_)) for i in range(20)]
+    together = evaluator(network.network, 8)(asked, np.ones((20, 9), np.bool_))
+    alone = [evaluator(network.network, 8)(asked[i : i + 1], np.ones((1, 9), np.bool_)) for i in range(20)]
     assert (together[0] == np.concatenate([a[0] for a in alone])).all()
     with torch.no_grad():
         assert np.allclose(together[0], network.network(torch.from_numpy(asked))[0].numpy(), atol=1e-5)

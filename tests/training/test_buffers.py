@@ -1,4 +1,4 @@
-"""Buffers: what is kept, what is drawn, and that a successor comes along."""
+"""Buffers: what is kept, what is drawn, and that what follows comes along."""
 
 import dataclasses
 
@@ -14,11 +14,11 @@ from ludus.training.lineup import Cast
 from ludus.training.whole import WholeCollector
 
 
-def games(tmp_path, rows=4, seed=1):
-    game = ludus.make("kuhn_poker")
+def games(tmp_path, rows=4, seed=1, name="kuhn_poker"):
+    game = ludus.make(name)
     policy = fresh(game, name="main", hidden=(8,))
     cast = Cast({"main": policy}, tmp_path, np.random.default_rng(0))
-    ledger, _ = WholeCollector(game, rows=rows, length=3, seed=seed).collect(cast, {"player": "main"})
+    ledger, _ = WholeCollector(game, rows=rows, length=9, seed=seed).collect(cast, {"player": "main"})
     return ledger
 
 
@@ -33,33 +33,33 @@ def everything(ledger):
 
 def test_a_circular_buffer_holds_the_newest(tmp_path):
     rng, seen = np.random.default_rng(0), 0
-    buffer = Buffer("circular", capacity=13, draw=400, least=5)
+    buffer = Buffer("circular", capacity=13, draw=13, least=5)
     for seed in range(5):
         ledger = numbered(games(tmp_path, seed=seed), seen)
         seen += len(ledger)
         buffer.add(ledger, everything(ledger), rng)
     drawn = buffer.drawn(rng, "main", 7)
-    assert {int(v) for v in drawn.values} == set(range(seen - 13, seen))
+    assert sorted(drawn.values[drawn.starts]) == list(range(seen - 13, seen))  # all, each once
     assert (len(buffer), buffer.seen) == (13, seen)
     assert drawn.policies == ("main",)
     assert set(drawn.version.tolist()) == {7}
 
 
-def test_a_decision_is_drawn_with_the_seats_next_one(tmp_path):
-    rng, ledger = np.random.default_rng(0), numbered(games(tmp_path, rows=32), 0)
-    buffer = Buffer("circular", capacity=100, draw=200, least=1)
+@pytest.mark.parametrize("capacity", [1000, 150])
+def test_a_decision_is_drawn_with_those_that_follow_it_in_its_seats_game(capacity, tmp_path):
+    rng, ledger = np.random.default_rng(0), numbered(games(tmp_path, rows=32, name="tic_tac_toe"), 0)
+    buffer = Buffer("circular", capacity=capacity, draw=100, least=1)
     buffer.add(ledger, everything(ledger), rng)
     drawn = buffer.drawn(rng, "main", 0)
     first = drawn.starts
-    assert drawn.weight[first].sum() == drawn.weight.sum() == 200
-    source = drawn.values[first].astype(int)
-    assert (drawn.ended[first] == ledger.ended[source]).all()
-    for name in ("ids", "seat", "rewards", "legal", "prompts"):
-        assert (getattr(drawn, name)[first] == getattr(ledger, name)[source]).all()
-    long = drawn.lengths == 2
-    assert (long == ~ledger.ended[source]).all()  # of whole games
-    assert long.any()
-    assert (drawn.values[first[long] + 1] == source[long] + 1).all()
+    assert drawn.weight[first].sum() == drawn.weight.sum() == 100
+    source = drawn.values.astype(int)
+    assert source.min() >= len(ledger) - capacity
+    for name in ("ids", "seat", "rewards", "legal", "prompts", "ended"):
+        assert (getattr(drawn, name) == getattr(ledger, name)[source]).all()
+    assert (np.diff(source)[np.diff(drawn.sequence) == 0] == 1).all()
+    assert drawn.ended[np.r_[first[1:] - 1, len(drawn) - 1]].all()  # of whole games
+    assert set(drawn.lengths) == {1, 2, 3, 4, 5}
 
 
 def test_a_reservoir_keeps_every_decision_alike(tmp_path):

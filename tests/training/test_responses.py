@@ -15,8 +15,9 @@ from ludus.core.registry import make
 from ludus.core.solvers import solve
 from ludus.core.tables import tabulate
 from ludus.training import drawers
-from ludus.training.drawers import Likeliest, Mixture, drawer
-from ludus.training.responses import learn_response, learned_exploitability, returns
+from ludus.training.collect import ArrayCollector
+from ludus.training.drawers import Likeliest, drawer
+from ludus.training.responses import Mixture, Seats, learn_response, learned_exploitability, returns
 
 KUHN = make("kuhn_poker")
 EARLY = Tabular(solve(KUHN, 2), "early")
@@ -76,11 +77,12 @@ def test_a_mixture_draws_an_agent_for_each_game():
     np.testing.assert_allclose(
         reached(tables, joint), 0.3 * reached(tables, policies[0]) + 0.7 * reached(tables, policies[1])
     )
-    agents = [drawer(KUHN, one, "player_0") for one in (always, never)]
-    mixture = Mixture("both", agents, np.array([0.3, 0.7]), rows=4096, seed=0)
+    seats = Seats(KUHN, {"player_0": Mixture([always, never], [0.3, 0.7]), "player_1": Uniform()})
+    collector = ArrayCollector(KUHN, rows=256, length=128, seed=2, exchange=False)
     exact = value(tables, together(tables, {"player_0": joint, "player_1": uniform(KUHN)}))["player_0"]
-    found = returns(KUHN, {"player_0": mixture, "player_1": Uniform()}, games=4096, seed=2)[:, 0]
-    assert found.mean() == pytest.approx(exact, abs=4 * found.std() / 64)
+    earned, games = collector.collect(seats, {seat: seat for seat in KUHN.seats})[1].returns["x", "player_0"]
+    assert games > 12_000
+    assert earned / games == pytest.approx(exact, abs=4 * 1.5 / 12_000**0.5)
     assert (
         abs(
             exact

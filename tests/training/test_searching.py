@@ -7,17 +7,22 @@ import pytest
 import torch
 from decisions import played_again
 from killed import killed
+from pydantic import TypeAdapter
 
 import ludus
 from ludus.agents.network import fresh
 from ludus.config import load
 from ludus.core.errors import ConfigError
+from ludus.training.configuration import merged
 from ludus.training.gathering import Search
+from ludus.training.learner import Learner
 from ludus.training.lineup import Cast
 from ludus.training.objectives.supervised import cross_entropy
 from ludus.training.objectives.terms import Terms
+from ludus.training.recipes import EXPERT_ITERATION
 from ludus.training.run import Run, train
 from ludus.training.searching import SearchCollector
+from ludus.training.settings import LearnerConfig
 
 SELF = {"player": "main"}
 
@@ -34,14 +39,13 @@ phases = [{{ steps = {steps} }}]
 by = "arrays"
 rows = 48
 length = 9
-replay = 4
 search = {{ simulations = 24, alpha = 1.0, drawn = 4 }}
 
 [[learners]]
 policy = "main"
 preset = "expert_iteration"
 optimiser.rate = 3e-3
-selector.most = 1024
+buffer = {{ name = "circular", capacity = 1900, draw = 1024, least = 1 }}
 minibatches = 4
 """
 
@@ -64,7 +68,7 @@ def cast_of(game, tmp_path):
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
     game = ludus.make("tic_tac_toe")
-    collector = SearchCollector(game, rows=12, length=9, seed=3, search=Search(12, drawn=2), replay=1)
+    collector = SearchCollector(game, rows=12, length=9, seed=3, search=Search(12, drawn=2))
     cast = cast_of(game, tmp_path_factory.mktemp("cast"))
     return game, [collector.collect(cast, SELF) for _ in range(3)]
 
@@ -94,12 +98,21 @@ def test_targets_are_shares_of_visits_and_moves_follow_them(played):
     assert np.any(chosen[~late] < share[~late].max(1))
 
 
-def test_decisions_of_earlier_steps_are_offered_again(played):
-    _, [(first, _), (second, _), (third, _)] = played
-    assert np.array_equal(second.policy_target[: len(first)], first.policy_target)
-    new = second.policy_target[len(first) :]
-    assert np.array_equal(third.policy_target[: len(new)], new)
-    assert len(np.unique(second.episode)) == len(np.unique(third.episode)) == 24
+def test_a_batch_is_of_earlier_games_too_what_was_searched_and_what_became_of_them(played):
+    game, steps = played
+    buffer = {"name": "circular", "capacity": 1000, "draw": 1000, "least": 1}
+    table = merged(EXPERT_ITERATION, {"policy": "main", "buffer": buffer})
+    learner = Learner(
+        TypeAdapter(LearnerConfig).validate_python(table), fresh(game, name="main"), steps=3, seed=0
+    )
+    *_, batch = [learner.prepare(ledger) for ledger, _ in steps]
+    assert len(batch) == sum(len(ledger) for ledger, _ in steps)  # there is room for all
+    for name in ("policy_target", "prompts", "ids"):
+        offered = np.concatenate([getattr(ledger, name) for ledger, _ in steps])
+        assert np.array_equal(getattr(batch.ledger, name), offered)
+    earned = np.concatenate([ledger.spread(ledger.returns) for ledger, _ in steps])
+    assert set(earned) == {-1, 0, 1}
+    assert batch.targets == pytest.approx(earned)
 
 
 def test_threads_find_what_one_finds(played, tmp_path):
@@ -145,7 +158,7 @@ def test_cross_entropy_is_minus_the_targets_logarithms_by_hand():
 
 def test_what_does_not_go_together_is_said(tmp_path):
     for override, words in (
-        ("collect.search.simulations=0", "collect.replay|collect.search"),
+        ("collect.search.simulations=0", "collect.search"),
         ('collect.by="play"', "arrays"),
         ('game.name="kuhn_poker"', "perfect information|three dimensions"),
     ):

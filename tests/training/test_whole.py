@@ -1,4 +1,4 @@
-"""Whole games as arrays: nothing is cut, and mixtures are drawn for each seat of each game."""
+"""Whole games as arrays: nothing is cut; and mixtures, in whole games or not, are drawn for each seat of each game."""
 
 import numpy as np
 import pytest
@@ -37,9 +37,11 @@ def test_every_row_plays_one_game(name, length, tmp_path):
         assert ledger.legal[np.arange(len(ledger)), ledger.ids].all()
 
 
-def test_a_mixture_is_drawn_for_each_seat_and_game(tmp_path):
+@pytest.mark.parametrize(("kind", "rows", "length"), [(WholeCollector, 4000, 3), (ArrayCollector, 100, 96)])
+def test_a_mixture_is_drawn_for_each_seat_and_game(kind, rows, length, tmp_path):
     game, cast = table("kuhn_poker", tmp_path)
-    ledger, _ = WholeCollector(game, rows=4000, length=3, seed=3).collect(cast, {"player": "both"})
+    ledger, _ = kind(game, rows=rows, length=length, seed=3).collect(cast, {"player": "both"})
+    ledger = ledger.take(~ledger.cut[np.r_[ledger.starts[1:] - 1, len(ledger) - 1]][ledger.sequence])
     names = np.array(ledger.policies)[ledger.policy]
     assert all(len(set(names[ledger.sequence == s])) == 1 for s in range(200))
     first = names[ledger.starts]
@@ -52,16 +54,34 @@ def test_a_mixture_is_drawn_for_each_seat_and_game(tmp_path):
     assert alike == pytest.approx(0.75**2 + 0.25**2, abs=0.03)
 
 
+def test_whoever_was_drawn_plays_the_game_to_its_end_over_steps_and_checkpoints(tmp_path):
+    """One row, a decision in each step, and each step by a collector of its own, which is told how things stand."""
+    game, cast = table("tic_tac_toe", tmp_path)
+    state, seated, met = None, {}, []
+    for _ in range(400):
+        collector = ArrayCollector(game, rows=1, length=1, seed=0)
+        if state is not None:
+            collector.load(*state)
+        ledger, tally = collector.collect(cast, {"player": "both"})
+        state = collector.state()
+        who = ledger.policies[ledger.policy[0]]
+        assert seated.setdefault(ledger.seat[0], who) == who
+        if tally.episodes:
+            assert {seat for _, seat in tally.returns} == {"player_0", "player_1"}
+            met.append((seated[0], seated[1]))
+            seated = {}
+    assert set(met) == {(a, b) for a in ("one", "two") for b in ("one", "two")}
+
+
 def test_what_cannot_be_is_refused(tmp_path):
     game, cast = table("tic_tac_toe", tmp_path)
     with pytest.raises(TrainingError, match=r"raise collect\.length"):
         WholeCollector(game, rows=20, length=6, seed=0).collect(cast, {"player": "one"})
-    with pytest.raises(ConfigError, match=r"collect\.whole = true"):
-        ArrayCollector(game, rows=4, length=5, seed=0).collect(cast, {"player": "both"})
     with pytest.raises(ConfigError, match="name of its own"):
         Cast(cast.policies, tmp_path, cast.rng, mixtures={"one": {"two": 1.0}})
-    with pytest.raises(ConfigError, match="a member a share"):
-        Cast(cast.policies, tmp_path, cast.rng, mixtures={"both": {"two": 0.0}})
+    for mixtures in ({"both": {"two": 0.0}}, {"both": {"both": 1.0}}):
+        with pytest.raises(ConfigError, match="a member a share, and members that are no mixtures"):
+            Cast(cast.policies, tmp_path, cast.rng, mixtures=mixtures)
 
 
 def test_a_cast_draws_members_by_their_shares(tmp_path):
