@@ -86,16 +86,20 @@ class ConnectFour(ArrayGame):
                 out[2, row, column] = (((own | other) >> column) & 1) ^ 1
 
     def describe(self, s: Any, seat: int) -> str:
-        wide = len(self.moves[-1])
-        lines = [
-            _row(own, other, len(self.moves), wide)
-            for own, other in zip(*s.discs[:, ::-1].tolist(), strict=True)
-        ]
-        numbers = " ".join(f"{name:>{wide}}" for name in self.moves)
-        return "\n".join((f"You play {'xo'[seat]}.", *lines, numbers))
+        columns = len(self.moves)
+        rows = [_row(own, other, columns) for own, other in zip(*s.discs.tolist(), strict=True)]
+        return "\n".join((f"You play {'xo'[seat]}.", *reversed(rows), _numbers(columns)))
 
 
 @functools.lru_cache(maxsize=4096)
-def _row(own: int, other: int, columns: int, wide: int) -> str:
-    """A row of the board in signs."""
+def _row(own: int, other: int, columns: int) -> str:
+    """A row of the board in signs, as wide as its columns' numbers."""
+    wide = len(str(columns))
     return " ".join(f"{'.xo'[(own >> c & 1) + 2 * (other >> c & 1)]:>{wide}}" for c in range(columns))
+
+
+@functools.cache
+def _numbers(columns: int) -> str:
+    """The columns' numbers, under the board."""
+    wide = len(str(columns))
+    return " ".join(f"{column + 1:>{wide}}" for column in range(columns))

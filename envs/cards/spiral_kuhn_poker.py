@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -154,30 +155,17 @@ class SpiralKuhnPoker(ArrayGame):
 
     # -------------------------------------------------------------------------------- in words
     def describe(self, s: Any, seat: int) -> str:
-        cards, bets, count = s.cards.tolist(), s.bets.tolist(), s.count.tolist()
+        cards, bets, played = s.cards.tobytes(), s.bets.tobytes(), s.played
         lines = [f"You are {self.seats[seat]}."]
-        for r in range(min(s.played + 1, self.rounds)):
-            card = f"Your card: {'JQK'[cards[r][seat] - 1]}." if cards[r][seat] else "No card yet."
+        for r in range(min(played + 1, self.rounds)):
+            first, own = (s.starter + r) % 2, cards[2 * r + seat]
+            card = f"Your card: {'JQK'[own - 1]}." if own else "No card yet."
             lines.append(f"Round {r + 1} of {self.rounds}. {card}")
-            told = bets[r][: count[r]]
-            for n, bet in enumerate(told):
-                lines.append(f"{self.seats[(s.starter + r + n) % 2]}: {self.moves[bet - 1]}")
-            if r < s.played:
-                lines.append(self._result(cards[r], told, s.pot, (s.starter + r) % 2))
-        if s.played == self.rounds:
+            if told := bets[3 * r : 3 * r + 3].rstrip(b"\0"):
+                lines.append(_told(told, first, cards[2 * r : 2 * r + 2] if r < played else b"", s.pot))
+        if played == self.rounds:
             lines.append(f"The match is over. Chips: {s.chips[seat]:+d} for you.")
         return "\n".join(lines)
-
-    def _result(self, cards: list[int], bets: list[int], pot: int, first: int) -> str:
-        """How a round ended that the seat numbered `first` began, as both players are told."""
-        if bets[-1] == FOLD:
-            winner, shown = 1 - (first + len(bets) - 1) % 2, ""
-        else:
-            winner = int(cards[1] > cards[0])
-            names = ["JQK"[card - 1] for card in cards]
-            shown = f"Cards: {self.seats[0]} {names[0]}, {self.seats[1]} {names[1]}. "
-        won = 2 if bets[-1] == CALL and pot == 1 else 1
-        return f"{shown}{self.seats[winner]} wins {won} from {self.seats[1 - winner]}."
 
     def rules(self, seat: Seat) -> str:
         first = self.given["starter"]
@@ -193,3 +181,20 @@ class SpiralKuhnPoker(ArrayGame):
             f"one takes the pot. {_POT[self.given['pot']]}\n\n"
             f"{_WINS[self.given['payoff'], self.given['match']]}"
         )
+
+
+@functools.cache
+def _told(bets: bytes, first: int, cards: bytes, pot: int) -> str:
+    """The bets of a round that the seat numbered `first` began and, if it has ended with these cards, how."""
+    seats, moves = SpiralKuhnPoker.seats, SpiralKuhnPoker.moves
+    lines = [f"{seats[(first + n) % 2]}: {moves[bet - 1]}" for n, bet in enumerate(bets)]
+    if cards:
+        if bets[-1] == FOLD:
+            winner, shown = 1 - (first + len(bets) - 1) % 2, ""
+        else:
+            winner = int(cards[1] > cards[0])
+            names = ["JQK"[card - 1] for card in cards]
+            shown = f"Cards: {seats[0]} {names[0]}, {seats[1]} {names[1]}. "
+        won = 2 if bets[-1] == CALL and pot == 1 else 1
+        lines.append(f"{shown}{seats[winner]} wins {won} from {seats[1 - winner]}.")
+    return "\n".join(lines)

@@ -172,14 +172,14 @@ class Light:
     def answer(self, seat: Seat, action: Any) -> Light | Hosted:
         """Play `action`, as `Hosted.answer` does; itself, or the game that has taken its place."""
         options = self.options(seat)
-        number = type(action) is int or isinstance(action, np.integer)
-        legal = number and isinstance(options, Choice) and action in options
+        if type(action) is not int and isinstance(action, np.integer):
+            action = int(action)
+        legal = type(action) is int and isinstance(options, Choice) and action in options
         if not legal or len(self.moves) >= self.most:
             return self.whole().answer(seat, action)
-        move = int(action)
-        self.moves.append((seat, move))
+        self.moves.append((seat, action))
         self.moved.add(seat)
-        for who, amount in self.table.put(seat, move).items():
+        for who, amount in self.table.put(seat, action).items():
             self.earned[who] = self.earned.get(who, 0.0) + amount
         return self
 
@@ -301,6 +301,11 @@ class Host:
         match.illegal.check(self.game)
         return match.max_steps
 
+    @functools.cached_property
+    def nobody_inside(self) -> bool:
+        """Whether every seat is played from outside."""
+        return set(self.outside) == set(self.game.seats)
+
     def deal(self, seed: int, more: np.random.Generator) -> tuple[Hosted, int]:
         """A game in which an outside seat owes a move, and how many deals ended before that.
 
@@ -315,7 +320,7 @@ class Host:
 
     def lightly(self, seed: int, more: np.random.Generator) -> tuple[Hosted | Light, int]:
         """As `deal`; without a record as long as none is needed."""
-        if set(self.outside) == set(self.game.seats):  # nobody sits inside
+        if self.nobody_inside:
             return self._dealt(functools.partial(Light, self), seed, more)
         return self.deal(seed, more)
 

@@ -31,7 +31,14 @@ try:
     from gymnasium import logger, spaces
     from pettingzoo import AECEnv, ParallelEnv
 
-    from ludus.envs.doors.spaces import action_space, interfaces, mask_of, observation, observation_space
+    from ludus.envs.doors.spaces import (
+        INT8,
+        action_space,
+        interfaces,
+        mask_of,
+        observation,
+        observation_space,
+    )
 except ImportError as fault:
     raise MissingExtra("the PettingZoo door", "doors") from fault
 from ludus.envs.doors.host import Door, Host, Hosted, Light, fresh_seed, host
@@ -120,12 +127,11 @@ class _Zoo(Door[Hosted | Light]):
         live = self.live
         return observation(live.sight(seat), live.options(seat), self._faces[seat], text=self.text)
 
-    def _info(self, seat: Seat) -> dict[str, Any]:
-        live = self.live
+    def _info(self, seat: Seat, live: Hosted | Light) -> dict[str, Any]:
         info = live.account(seat)
         info["redeals"] = self._redeals
         options = live.options(seat)
-        mask = options.legal.view(np.int8) if isinstance(options, Choice) else self._anything[seat]
+        mask = options.legal.view(INT8) if isinstance(options, Choice) else self._anything[seat]
         if mask is not None:
             info["action_mask"] = mask
         return info
@@ -174,7 +180,8 @@ class AEC(_Zoo, AECEnv[Seat, Any, Any]):  # type: ignore[misc]
         else:
             self.rewards = dict.fromkeys(self.agents, 0.0)
         self._look()
-        self._deads_step_first()
+        if live.table.end is not None or self._leave_early:
+            self._deads_step_first()
 
     def observe(self, agent: Seat) -> dict[str, Any]:
         """What `agent` sees now, whether or not it is asked."""
@@ -189,13 +196,13 @@ class AEC(_Zoo, AECEnv[Seat, Any, Any]):  # type: ignore[misc]
 
     def _look(self) -> None:
         live = self.live
-        cut = live.table.end == "cut"
+        owing = live.owing
+        self.infos = {agent: self._info(agent, live) for agent in self.agents}
+        self.agent_selection = owing[0] if owing else self.agents[0]
         if live.table.end is not None or self._leave_early:
+            cut = live.table.end == "cut"
             self.terminations = {agent: not cut and live.gone(agent) for agent in self.agents}
             self.truncations = dict.fromkeys(self.agents, cut)
-        self.infos = {agent: self._info(agent) for agent in self.agents}
-        owing = live.owing
-        self.agent_selection = owing[0] if owing else self.agents[0]
 
 
 class Parallel(_Zoo, ParallelEnv[Seat, Any, Any]):  # type: ignore[misc]
@@ -232,7 +239,9 @@ class Parallel(_Zoo, ParallelEnv[Seat, Any, Any]):  # type: ignore[misc]
     ) -> tuple[dict[Seat, Any], dict[Seat, dict[str, Any]]]:
         """Deal a new game; the same seed deals the same cards as `Match(seed=seed)`."""
         self._deal(seed)
-        return {s: self._observation(s) for s in self.agents}, {s: self._info(s) for s in self.agents}
+        return {s: self._observation(s) for s in self.agents}, {
+            s: self._info(s, self.live) for s in self.agents
+        }
 
     def step(
         self, actions: Mapping[Seat, Any]
@@ -259,7 +268,7 @@ class Parallel(_Zoo, ParallelEnv[Seat, Any, Any]):  # type: ignore[misc]
             self._collect(played),
             gone,
             dict.fromkeys(played, cut),
-            {seat: self._info(seat) for seat in played},
+            {seat: self._info(seat, live) for seat in played},
         )
 
     def render(self) -> str | None:

@@ -49,7 +49,7 @@ class Request:
         complaint: why the last reply could not be used, when the same turn is asked again.
         attempt: how many replies to this turn could not be used.
 
-    `rng` and `rules` may be given as functions, which are called when they are first asked for.
+    `rng` and `rules` may be given as functions of the seat, which are called when they are first asked for.
     """
 
     __slots__ = (
@@ -65,8 +65,8 @@ class Request:
         view: View,
         options: Options,
         past: Sequence[tuple[View, Move]],
-        rng: np.random.Generator | Callable[[], np.random.Generator],
-        rules: str | Callable[[], str] = "",
+        rng: np.random.Generator | Callable[[Seat], np.random.Generator],
+        rules: str | Callable[[Seat], str] = "",
         complete: bool = False,
         state: Any = None,
         sample: Callable[[np.random.Generator], Move] | None = None,
@@ -83,14 +83,14 @@ class Request:
     def rng(self) -> np.random.Generator:
         """The seat's own stream."""
         if not isinstance(self._rng, np.random.Generator):
-            self._rng = self._rng()
+            self._rng = self._rng(self.seat)
         return self._rng
 
     @property
     def rules(self) -> str:
         """The prose of the rules."""
         if not isinstance(self._rules, str):
-            self._rules = self._rules()
+            self._rules = self._rules(self.seat)
         return self._rules
 
     @property

@@ -12,10 +12,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from ludus.core.game import CHANCE, Choice, Game, Interface, Seat, View
 NATURE = -1  # what `mover` returns when chance decides,
 OVER = -2  # when the game has ended,
 TOGETHER = -3  # and when all seats move at once
+NOBODY = np.zeros(0, np.int32)  # the moves of those who move at once, where one moves alone
 REMEMBERED = 8192  # positions about which a scalar game keeps what it was asked
 
 
@@ -68,22 +69,17 @@ class Record:
 
     def __init__(self, record: bytes, kind: np.dtype[Any]) -> None:
         self._row = np.frombuffer(bytearray(record), kind)
+        self.__dict__.update(zip(kind.names or (), self._row.item(), strict=True))
 
     def __getattr__(self, name: str) -> Any:
-        """A field, read when it is first asked for."""
-        fields = () if name == "_row" else self._row.dtype.names or ()
-        if name not in fields:
-            raise AttributeError(f"the record has no field {name!r}; its fields are {', '.join(fields)}")
-        value = self._row[name][0]
-        value = value if value.ndim else value.item()
-        self.__dict__[name] = value
-        return value
+        """Called for what is no field."""
+        fields = (field for field in self.__dict__ if field != "_row")
+        raise AttributeError(f"the record has no field {name!r}; its fields are {', '.join(fields)}")
 
     def tobytes(self) -> bytes:
         """The position as it is now."""
         for name in self._row.dtype.names or ():
-            if name in self.__dict__:
-                self._row[name] = self.__dict__[name]
+            self._row[name] = self.__dict__[name]
         return self._row.tobytes()
 
 
@@ -179,15 +175,24 @@ class ArrayGame(Game[Position]):
         """A copy of a position, to be read and written field by field."""
         return Record(record, self.record)
 
+    def begin(self, stream: Callable[[], np.random.Generator]) -> Position:
+        return self._shared(self._opening)
+
+    @final
     def start(self, rng: np.random.Generator) -> Position:
-        return self._shared(Position(self.first.tobytes(), (0.0,) * len(self.seats)))
+        return self.begin(lambda: rng)
+
+    @functools.cached_property
+    def _opening(self) -> Position:
+        return Position(self.first.tobytes(), (0.0,) * len(self.seats))
 
     @functools.cached_property
     def _known(self) -> dict[bytes, Position]:
         return {}
 
     def turn(self, state: Position) -> tuple[Seat, ...]:
-        return self._turns[self._mover(state)]
+        mover = state.mover if state.game is self else None
+        return self._turns[self._mover(state) if mover is None else mover]
 
     def _own(self, state: Position) -> Position:
         """The position, without what another game has worked out of it."""
@@ -231,12 +236,15 @@ class ArrayGame(Game[Position]):
         self._ask("odds", record, p)
         return p
 
+    @staticmethod
+    def _possible(odds: NDArray[np.float64]) -> list[tuple[int, float]]:
+        return [(outcome, share) for outcome, share in enumerate(odds.tolist()) if share > 0]
+
     def chance(self, state: Position) -> Sequence[tuple[int, float]]:
         if state.game is not self:
             state = self._own(state)
         if state.chance is None:
-            shares = enumerate(self._odds(state.record).tolist())
-            state.chance = [(outcome, share) for outcome, share in shares if share > 0]
+            state.chance = self._possible(self._odds(state.record))
         return state.chance
 
     def options(self, state: Position, seat: Seat) -> Choice:
@@ -250,7 +258,7 @@ class ArrayGame(Game[Position]):
 
     def _choice(self, mask: NDArray[np.uint8]) -> Choice:
         legal = mask.astype(np.bool_)
-        legal.flags.writeable = False
+        legal.setflags(write=False)
         return Choice(self.moves, legal)
 
     def view(self, state: Position, seat: Seat) -> View:
@@ -271,9 +279,11 @@ class ArrayGame(Game[Position]):
         return features
 
     def play(self, state: Position, moves: Mapping[Seat, Any]) -> Position:
-        laid = tuple(
-            (seat, move if type(move) is int else self._whole(seat, move)) for seat, move in moves.items()
-        )
+        laid = tuple(moves.items())
+        for _, move in laid:
+            if type(move) is not int:  # True is no 1, though they are equal
+                laid = tuple((seat, self._whole(seat, move)) for seat, move in laid)
+                break
         if state.game is not self:
             state = self._own(state)
         self._asked += 1
@@ -303,14 +313,17 @@ class ArrayGame(Game[Position]):
         raise IllegalMove(f"{self.id}: {seat} cannot play {move!r} here: moves are whole numbers")
 
     def _play(self, state: Position, laid: tuple[tuple[Seat, int], ...]) -> Position:
-        mover, moves = self._mover(state), dict(laid)
+        mover = self._mover(state)
         for seat, move in laid:
             self._refuse(state, self._turns[mover], seat, move)
         self._played += 1
         if self._played == REMEMBERED and self._loops is None:
             self._loops = self._compiled()
         pay = np.zeros(len(self.seats), np.float32)
-        together = np.array([moves[seat] for seat in self.seats] if mover == TOGETHER else (), np.int32)
+        together = NOBODY
+        if mover == TOGETHER:
+            moves = dict(laid)
+            together = np.array([moves[seat] for seat in self.seats], np.int32)
         if self._loops is not None:
             return self._swift(self._loops, state.record, laid[0][1], together, pay)
         s = self.open(state.record)
@@ -330,11 +343,14 @@ class ArrayGame(Game[Position]):
     ) -> Position:
         """The position after a move, and in the same call who is next and what it may do."""
         copy, mask = np.frombuffer(bytearray(record), self.record), np.zeros(len(self.moves), np.uint8)
-        mover = loops.solo_play(copy, move, together, pay, mask)
+        odds = np.zeros(self.outcomes)
+        mover = loops.solo_play(copy, move, together, pay, mask, odds)
         after = Position(copy.tobytes(), tuple(pay.tolist()))
         after.mover, after.game = mover, self
         if mover >= 0:
             after.options[self.seats[mover]] = self._choice(mask)
+        elif mover == NATURE:
+            after.chance = self._possible(odds)
         return after
 
     def _refuse(self, state: Position, turn: tuple[Seat, ...], seat: Seat, move: int) -> None:
@@ -361,7 +377,7 @@ class ArrayGame(Game[Position]):
         return _with_helpers(super().fingerprint(), type(self))
 
     def __getstate__(self) -> dict[str, Any]:
-        made_again = ("first", "_known", "_loops", "_asked", "_played", "_remembers")
+        made_again = ("first", "_opening", "_known", "_loops", "_asked", "_played", "_remembers")
         return {k: v for k, v in self.__dict__.items() if not k.startswith(made_again)}
 
 

@@ -48,8 +48,11 @@ class Choice:
     legal: NDArray[np.bool_]
 
     def __contains__(self, move: object) -> bool:
-        whole = isinstance(move, (int, np.integer)) and not isinstance(move, (bool, np.bool_))
-        return whole and 0 <= int(move) < len(self.names) and bool(self.legal[int(move)])  # type: ignore[call-overload]
+        if type(move) is not int:
+            if not isinstance(move, (int, np.integer)) or isinstance(move, bool):
+                return False
+            move = int(move)
+        return 0 <= move < len(self.names) and bool(self.legal[move])
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -242,6 +245,10 @@ class Game(ABC, Generic[S]):
     def start(self, rng: np.random.Generator) -> S:
         """The first state. Draw nothing here that can be a chance move: exact tools need those."""
 
+    def begin(self, stream: Callable[[], np.random.Generator]) -> S:
+        """The first state, by a generator that `stream` makes: games that draw nothing in `start` ask for none."""
+        return self.start(stream())
+
     @abstractmethod
     def turn(self, state: S) -> tuple[Seat, ...]:
         """The seats that move now; several move together; `(CHANCE,)` for nature; () when over."""
@@ -315,7 +322,11 @@ class Game(ABC, Generic[S]):
 
     def fingerprint(self) -> str:
         """A hash of the rules' source, their version and the parameters."""
-        return _fingerprint(type(self), canonical(_jsonable(self.params)))
+        return _fingerprint(type(self), self._canonical_params)
+
+    @functools.cached_property
+    def _canonical_params(self) -> bytes:
+        return canonical(_jsonable(self.params))
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{k}={v!r}" for k, v in self.params.items())

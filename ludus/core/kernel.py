@@ -303,8 +303,11 @@ def solo_odds(states: Any, p: Any) -> None:
 
 
 @jit(cache=True)
-def solo_play(states: Any, a: int, actions: Any, pay: Any, mask: Any) -> int:
-    """Play a, or the actions of all seats at once, in the first record; write what whoever is next may do; return it."""
+def solo_play(states: Any, a: int, actions: Any, pay: Any, mask: Any, p: Any) -> int:
+    """Play a, or the actions of all seats at once, in the first record; write what whoever is next may do; return it.
+
+    Where nature is next, its odds are written.
+    """
     if JOINT and mover(states[0]) == TOGETHER:
         joint(states[0], actions, pay)
     else:
@@ -312,6 +315,8 @@ def solo_play(states: Any, a: int, actions: Any, pay: Any, mask: Any) -> int:
     m = mover(states[0])
     if m >= 0:
         legal(states[0], m, mask)
+    elif CHANCY and m == NATURE:
+        odds(states[0], p)
     return m
 
 

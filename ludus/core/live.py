@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -13,11 +14,12 @@ import numpy as np
 from ludus.core.agent import Agent, Decision, Failure, Reading, Request
 from ludus.core.episode import Episode, Step
 from ludus.core.errors import ConfigError, ContractError, CrewError
-from ludus.core.game import JSON, Choice, Forfeit, Game, Move, Seat, Text
+from ludus.core.game import JSON, Choice, Forfeit, Game, Move, Seat, Text, View
 from ludus.core.match import Match
 from ludus.core.table import Credit, Pay, Table, seat_stream, stream_mark
 
 _KEYS = itertools.count()
+_PLACE = operator.itemgetter(0, 1)  # of a step in the record: its round, and in this its seat
 #: What is machinery breaking; anything else that an agent raises is a bug of its own.
 MACHINERY = (CrewError, OSError, RuntimeError, MemoryError)
 
@@ -50,7 +52,7 @@ class Live:
         self.steps: list[tuple[int, int, Step]] = []  # (round, seat index, step)
         self.round = 0
         self.credit = Credit(self.table.opening)
-        self.past: dict[Seat, list[tuple[Any, Move]]] = {seat: [] for seat in game.seats}
+        self.past: dict[Seat, tuple[tuple[View, Move], ...]] = dict.fromkeys(game.seats, ())
         self.asked: set[Seat] = set()
         self.rejected: dict[Seat, list[str]] = {}
         self.fault = ""
@@ -58,30 +60,32 @@ class Live:
         self.bootstrap: dict[Seat, float] = {}
         self._rngs: dict[Seat, np.random.Generator] = {}
 
-    def requests(self) -> Iterator[Request]:
+    def requests(self) -> list[Request]:
         """Requests to the seats that owe a move and have not been asked."""
+        due = []
         for seat in self.table.waiting:
             if seat not in self.asked:
                 self.asked.add(seat)
-                yield self._request(seat)
+                due.append(self._request(seat))
+        return due
 
     def _request(self, seat: Seat, complaint: str = "") -> Request:
         game, state = self.game, self.table.state
         sees_state = game.perfect_information or seat in self.match.privileged
         return Request(
-            key=self.key,
-            game=game.id,
-            seat=seat,
-            view=game.view(state, seat),
-            options=game.options(state, seat) if seat in self.table.turn else game.interface(seat).options,
-            past=tuple(self.past[seat]),
-            rng=partial(self._rng, seat),
-            rules=partial(game.rules, seat),
-            complete=game.view_is_complete,
-            state=state if sees_state else None,
-            sample=partial(game.sample, state, seat),
-            complaint=complaint,
-            attempt=len(self.rejected.get(seat, ())),
+            self.key,
+            game.id,
+            seat,
+            game.view(state, seat),
+            game.options(state, seat) if seat in self.table.turn else game.interface(seat).options,
+            self.past[seat],
+            self._rng,
+            game.rules,
+            game.view_is_complete,
+            state if sees_state else None,
+            partial(game.sample, state, seat),
+            complaint,
+            len(self.rejected.get(seat, ())),
         )
 
     def _rng(self, seat: Seat) -> np.random.Generator:
@@ -114,7 +118,7 @@ class Live:
                 self.rejected.setdefault(seat, []).append(str(move) if decision.raw is None else decision.raw)
                 return self._request(seat, complaint=why)
             move, read, penalty = self._unusable(request, move, why)
-        elif self.rejected.get(seat):
+        elif seat in self.rejected:
             read = "retry"
         self._lay(request, decision, move, read, penalty)
         return None
@@ -128,22 +132,25 @@ class Live:
         return (move if isinstance(move, Forfeit) else Forfeit(why)), "forfeit", 0.0
 
     def _lay(self, request: Request, decision: Decision, move: Move, read: Reading, penalty: float) -> None:
-        seat = request.seat
-        if isinstance(request.options, Choice) and not isinstance(move, Forfeit):
+        seat, view, options, raw = request.seat, request.view, request.options, decision.raw
+        forfeit = isinstance(move, Forfeit)
+        if isinstance(options, Choice) and not forfeit:
             move = int(cast("int", move))
+        rejected = tuple(self.rejected.pop(seat, ()))
+        # In the order of the fields, of which `mark` and `reward` are to come: by their names it takes twice as long.
         step = Step(
-            seat=seat, move=move, read=read, raw=decision.raw,
-            rejected=tuple(self.rejected.pop(seat, ())), penalty=penalty, tokens=decision.tokens,
-            value=decision.value, note=decision.note, view=request.view, options=request.options,
+            seat, move, "", 0.0, read, raw, rejected, penalty, decision.tokens, decision.value, decision.note, view, options
         )  # fmt: skip
         self.asked.discard(seat)
         self.credit.decide(seat)
         self.steps.append((self.round, self.game.seats.index(seat), step))
-        self.past[seat].append((request.view, move))
+        self.past[seat] += ((view, move),)
         if penalty:
             self.table.returns[seat] += penalty
             self.earn({seat: penalty})
-        self.earn(self.table.put(seat, move, self.match.illegal.price(step.raw)))
+        paid = self.table.put(seat, move, self.match.illegal.price(raw) if forfeit else None)
+        if paid:
+            self.earn(paid)
         self.round += not self.table.laid
 
     def earn(self, paid: Pay) -> None:
@@ -179,7 +186,7 @@ class Live:
             return in_waves(self.game, self.match, self.table, [step for _, _, step in self.steps])
         for (_, _, step), reward in zip(self.steps, self.credit.rewards, strict=True):
             step.reward = reward
-        return [step for _, _, step in sorted(self.steps, key=lambda entry: entry[:2])], self.credit.early
+        return [step for _, _, step in sorted(self.steps, key=_PLACE)], self.credit.early
 
     def episode(self) -> Episode:
         """The record."""

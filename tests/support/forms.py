@@ -79,7 +79,13 @@ def compiled_rules(game: ArrayGame, moments: list[Moment]) -> Iterator[Moment]:
         if rule in ("move", "joint"):
             (played, pay), nobody = given, np.zeros(0, np.int32)
             moves = (played, nobody) if rule == "move" else (0, played)
-            loops.solo_play(opened(loops, states), *moves, pay, np.zeros(len(game.moves), np.uint8))
+            loops.solo_play(
+                opened(loops, states),
+                *moves,
+                pay,
+                np.zeros(len(game.moves), np.uint8),
+                np.zeros(game.outcomes),
+            )
             return None, states.tobytes()
         return getattr(loops, f"solo_{rule}")(opened(loops, states), *given), states.tobytes()
 

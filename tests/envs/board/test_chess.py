@@ -78,6 +78,7 @@ def ways(game, states: np.ndarray, depth: int) -> int:
             np.zeros(0, np.int32),
             np.zeros(2, np.float32),
             np.zeros(mask.shape, np.uint8),
+            np.zeros(0),
         )
         total += ways(game, after, depth - 1)
     return total
