@@ -40,7 +40,9 @@ class LeducPoker(ArrayGame):
     )  # fmt: skip
     moves = ("fold", "call", "raise")
     outcomes = 6
-    shape = (30,)  # rank of the own card (3), of the open card (3); for each of two rounds of four turns: fold, call, raise
+    shape = (
+        30,
+    )  # rank of the own card (3), of the open card (3); for each of two rounds of four turns: fold, call, raise
 
     def setup(self, s: Any) -> None:
         s.chips[:] = 1
