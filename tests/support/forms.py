@@ -3,13 +3,16 @@
 Shape letters: N games, K seats, A moves, F features.
 """
 
+import functools
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 
 from ludus.core.array_game import NATURE, OVER, TOGETHER, ArrayGame
-from ludus.core.compiled import kernel, odds_for, opened
+from ludus.core.compiled import _uncompiled, kernel, odds_for, opened, traits_of
 from ludus.core.tables import Tables
 
 DEAL, STAY = -2, -3
@@ -33,8 +36,8 @@ class Moment:
 class Rows:
     """The batch with chance given: N games in step, each fed its own moves and outcomes."""
 
-    def __init__(self, game: ArrayGame, n: int) -> None:
-        self.game, self.n, self.loops = game, n, kernel(game)
+    def __init__(self, game: ArrayGame, n: int, loops: ModuleType | None = None) -> None:
+        self.game, self.n, self.loops = game, n, loops or kernel(game)
         k = len(game.seats)
         self.states = np.zeros(n, game.record)
         self.aside, self.waiting = np.zeros((n, k), np.int32), np.zeros(n, np.int8)
@@ -59,7 +62,7 @@ def record(game: ArrayGame, n: int, seed: int = 0, most: int = 10_000) -> list[l
     for _ in range(most):
         alive = np.flatnonzero(rows.who != OVER)
         choice = np.full(n, STAY, np.int32)
-        shown = [(int(rows.who[i]), rows.states[i].tobytes()) for i in range(n)]
+        shown = {i: (int(rows.who[i]), rows.states[i].tobytes()) for i in alive}
         for i in alive:
             if rows.who[i] == NATURE:
                 odds = np.zeros(game.outcomes)
@@ -67,8 +70,8 @@ def record(game: ArrayGame, n: int, seed: int = 0, most: int = 10_000) -> list[l
                 choice[i] = rng.choice(len(odds), p=odds / odds.sum())
             else:
                 choice[i] = rng.choice(np.flatnonzero(rows.mask[i]))
-        masks = [np.flatnonzero(row).tolist() for row in rows.mask]
-        seen = [row.tobytes() for row in rows.obs]
+        masks = {i: np.flatnonzero(rows.mask[i]).tolist() for i in alive}
+        seen = {i: rows.obs[i].tobytes() for i in alive}
         rows.feed(choice)
         for i in alive:
             who, before = shown[i]
@@ -79,6 +82,13 @@ def record(game: ArrayGame, n: int, seed: int = 0, most: int = 10_000) -> list[l
     for i, moments in enumerate(games):
         moments.append(Moment(rows.states[i].tobytes(), int(rows.who[i]), [], b"", (), -1))
     return games
+
+
+def recorded(game: ArrayGame, seed: int) -> Iterator[list[Moment]]:
+    """Games without end, recorded some at a time: as many as keep the memory for them within reason."""
+    moment = game.record.itemsize + int(np.prod(game.shape)) * np.dtype(game.dtype).itemsize
+    for part in itertools.count():
+        yield from record(game, min(1000, max(20, (1 << 20) // moment)), seed=seed + part)
 
 
 def compiled_rules(game: ArrayGame, moments: list[Moment]) -> Iterator[Moment]:
@@ -105,6 +115,19 @@ def plain_rules(game: ArrayGame, moments: list[Moment]) -> Iterator[Moment]:
         return getattr(game, rule)(s, *given), s.tobytes()
 
     yield from _followed(game, moments, ask)
+
+
+def plain_batch(game: ArrayGame, moments: list[Moment]) -> Iterator[Moment]:
+    """The same by a batch of one row, whose loops and rules run as ordinary Python."""
+    rows = Rows(game, 1, _uncompiled(type(game), traits_of(game)))
+    for moment in moments:
+        who, record = int(rows.who[0]), rows.states[0].tobytes()
+        if moment.next == -1:
+            yield Moment(record, who, [], b"", (), -1)
+            return
+        shown = (np.flatnonzero(rows.mask[0]).tolist(), rows.obs[0].tobytes()) if who >= 0 else ([], b"")
+        rows.feed(np.array([moment.next], np.int32))
+        yield Moment(record, who, *shown, tuple(rows.pay[0].tolist()), moment.next)
 
 
 def _followed(game, moments, ask) -> Iterator[Moment]:
@@ -139,8 +162,7 @@ def _followed(game, moments, ask) -> Iterator[Moment]:
 
 def tabled_rules(tables: Tables, moments: list[Moment]) -> Iterator[Moment]:
     """The same by going along the edges of the game's tables; they hold no records."""
-    edges = {(int(p), int(a)): e for e, (p, a) in enumerate(zip(tables.parent, tables.action, strict=True))}
-    x = 0
+    edges, x = _edges(tables), 0
     for moment in moments:
         who, info = int(tables.mover[x]), int(tables.info[x])
         if moment.next == -1:
@@ -151,3 +173,12 @@ def tabled_rules(tables: Tables, moments: list[Moment]) -> Iterator[Moment]:
         seen = tables.views[info].features.tobytes() if who >= 0 else b""
         yield Moment(b"", who, legal, seen, tuple(tables.pay[edge].tolist()), moment.next)
         x = int(tables.child[edge])
+
+
+@functools.lru_cache(maxsize=1)
+def _edges(tables: Tables) -> dict[tuple[int, int], int]:
+    """The edge at each position by each move."""
+    return {
+        move: edge
+        for edge, move in enumerate(zip(tables.parent.tolist(), tables.action.tolist(), strict=True))
+    }
