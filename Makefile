@@ -53,7 +53,9 @@ bench-lm: $(installed) ## tokens per second of self-play beside the engine alone
 	$(bin)/python benchmarks/rollout.py --turns --games tic_tac_toe
 	$(bin)/python benchmarks/trainer.py
 
-bench-gpu: $(installed) ## games per second of self-play and tokens per second of training of a 0.6B model on one GPU
+bench-gpu: $(installed) ## batches on one GPU beside the processor's, and a 0.6B model's self-play and training there
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cuda]'
+	$(bin)/python -m pytest -m slow -o timeout=0 -rA tests/core/test_cuda.py -k real_card
 	$(bin)/python benchmarks/gpu.py
 
 wheel: $(installed) ## build sdist and wheel, install and import the wheel elsewhere

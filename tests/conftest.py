@@ -10,7 +10,7 @@ import pytest
 
 collect_ignore = [
     "support/compiled_cuda.py",
-    "support/simulated_cuda.py",
+    "support/beside_cuda.py",
 ]  # programs of test_cuda.py, for processes of their own
 
 

@@ -76,6 +76,7 @@ class Chess(ArrayGame):
     seats = ("player_0", "player_1")
     zero_sum = True
     perfect_information = True
+    view_is_complete = False  # a position of more than eight moves ago counts as a repetition
     compiled = True
     moves = tuple(
         SQUARES[a] + SQUARES[b] + ("qrbn"[i % 4] if i >= PLAIN else "")

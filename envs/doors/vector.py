@@ -301,7 +301,7 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         played = set(self._learner.tolist())
         if len(played) == 1:
             asked.pop(next(iter(played)), None)
-        if asked and not game.view_is_complete:
+        if asked and not (game.view_is_complete or game.perfect_information):
             raise ConfigError(f"{game.id}: opponents other than 'uniform' would need their past views here")
         return asked
 

@@ -21,9 +21,10 @@ WAYS = np.array([[math.comb(coins + fields - 1, coins) if fields else coins == 0
 class ColonelBlotto(ArrayGame):
     """Colonel Blotto. All players divide their coins among the fields, at the same time.
 
-    Whoever has more coins on a field than everybody else wins that field. Whoever wins more fields than everybody
-    else wins one from each other player's share of the loss; where several are ahead they share what the others
-    lose. A move is how many coins lie on each field, with commas in between.
+    Whoever has more coins on a field than everybody else wins that field; a field where several have the most is
+    nobody's. Those who win the most fields, one or several, together earn one, in equal shares, which all others
+    lose, in equal shares; if everybody wins as many, nobody earns or loses anything. A move is how many coins lie on
+    each field, with commas in between.
 
     Source: Emile Borel 1921; the rules are those of OpenSpiel's blotto.
 

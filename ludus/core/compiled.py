@@ -93,7 +93,35 @@ def kernel(game: Any) -> ModuleType:
 
 def opened(loops: ModuleType, records: NDArray[Any]) -> NDArray[Any]:
     """Records as these loops want them: their fields are attributes."""
-    return records if loops.COMPILED else records.view(np.recarray)
+    return records if loops.COMPILED else plain(records)
+
+
+def plain(records: NDArray[Any]) -> NDArray[Any]:
+    """The same records, each a `Row`."""
+    return records.view(np.dtype((Row, records.dtype)))
+
+
+class Row(np.void):
+    """A record that rules read as ordinary Python: fields are attributes, and numbers are Python's.
+
+    numpy's own keep the size of their field: 2 * s.squares of a byte would not pass 127, as compiled it does.
+    """
+
+    __slots__ = ()
+
+    def __getitem__(self, field: Any) -> Any:
+        value = super().__getitem__(field)
+        return value if isinstance(value, np.ndarray) else value.item()
+
+    def __getattr__(self, field: str) -> Any:
+        """A field of the record."""
+        try:
+            return self[field]
+        except ValueError as fault:
+            raise AttributeError(str(fault)) from fault
+
+    def __setattr__(self, field: str, value: Any) -> None:
+        self[field] = value
 
 
 def odds_for(game: Any, n: int, block: int = BLOCK) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.batch import Batch
-from ludus.core.compiled import COMPILED, explained, helpers, odds_for, template, traits_of, written
+from ludus.core.compiled import COMPILED, explained, helpers, odds_for, plain, template, traits_of, written
 from ludus.core.errors import ConfigError, ContractError, MissingExtra
 
 THREADS = 128  # in a block of a kernel's grid
@@ -51,6 +51,8 @@ class CudaBatch(Batch):
         cuda = _cuda()
         self._odds = odds_for(self.game, self.n, block=1)
         self._states = self._states.astype(aligned(self.game.record))
+        if _simulated():
+            self._states = plain(self._states)
         for name, array in list(vars(self).items()):
             if isinstance(array, np.ndarray):
                 setattr(self, name, cuda.to_device(array))

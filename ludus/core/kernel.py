@@ -11,7 +11,8 @@ Names that a made module has before these parts: `Any`, `np`, `jit`, and for a g
 (TOSSES), has seats that move together (JOINT), how many rows share a line of odds (BLOCK), and its sizes, which as
 constants halve the time of small games.
 `jit` compiles without counting references to arrays, which would take as long as a small game's rules: nothing
-here, and nothing in rules, may allocate.
+here, and nothing in rules, may allocate. Seats and moves are given to rules as `int` of what arrays hold: uncompiled,
+a number of numpy's would make their sums wrap.
 
 Loops over rows take the first row and the one after the last, so that threads can share a batch: they hold no
 lock of the interpreter while they run, and rows have nothing to do with one another.
@@ -159,7 +160,7 @@ def settle(
             aside[i, waiting[i]] = a
             waiting[i] += 1
             if waiting[i] < aside.shape[1]:
-                return waiting[i]
+                return int(waiting[i])
             waiting[i] = 0
             joint(states[i], aside[i], earned)
         else:
@@ -218,7 +219,7 @@ def step(
         return
     for _ in range(max(1, drawn)):
         for i in range(low, high):
-            a = pick(mask, i, draw(dice, i)) if drawn else choice[i]
+            a = pick(mask, i, draw(dice, i)) if drawn else int(choice[i])
             if a == STAY:
                 continue
             pay[i, :] = 0.0
@@ -242,7 +243,7 @@ def step(
                 who[i] = m
                 legal(states[i], m, mask[i])
             obs[i] = 0
-            observe(states[i], who[i], obs[i])
+            observe(states[i], int(who[i]), obs[i])
             if m == OVER:
                 who[i] = m
 
@@ -280,7 +281,7 @@ def look(states: Any, who: Any, obs: Any) -> None:
     for i in range(states.shape[0]):
         obs[i] = 0
         if who[i] >= 0:
-            observe(states[i], who[i], obs[i])
+            observe(states[i], int(who[i]), obs[i])
 
 
 # One position at a time, for games whose rules take long in Python.

@@ -21,10 +21,12 @@ from ludus.core.compiled import compiling, kernel, opened
 from ludus.core.errors import ContractError
 from ludus.core.game import CHANCE, Choice, Game, Move, Seat, View
 from ludus.core.registry import make_agent
+from ludus.core.sizes import clearly_more, estimated
 
 Past: TypeAlias = tuple[tuple[View, Move], ...]
 FORCED = -4  # the mover of positions where deterministic crew acts
 LIMIT = 2_000_000
+SOME = 5000  # positions: a game with more is first played at random, to see whether it has too many
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,15 +122,20 @@ class _Growth:
         self.options: list[Choice] = []
         self.names: list[str] = []
         self.owner: list[int] = []
+        self.tried = False  # whether random games have been played
 
     def grow(self) -> None:
         raise NotImplementedError
 
-    def too_many(self, count: int) -> None:
-        if count > self.limit:
+    def refuse(self, count: int) -> None:
+        """Raise ValueError if there are more positions than the limit, so many having been found."""
+        larger = count > self.limit
+        if not larger and count > SOME and not self.tried:
+            self.tried, larger = True, clearly_more(self.game, self.limit)
+        if larger:
             raise ValueError(
-                f"{self.game!r} has more than {self.limit} positions, about {estimated(self.game):.0e} as a tree: too "
-                "many to tabulate"
+                f"{self.game!r} has more than {self.limit:,} positions, about 10^{estimated(self.game):.0f} as a tree: "
+                "too many to tabulate"
             )
 
     def information(self, key: Any, seat: Seat, view: View, options: Choice, past: Past = ()) -> int:
@@ -140,34 +147,6 @@ class _Growth:
             self.names.append(information(seat, view, past))
             self.owner.append(self.game.players.index(seat))
         return self.known[key]
-
-
-def estimated(game: Game[Any], *, games: int = 100, seed: int = 0, most: int = 500) -> float:
-    """About how many positions the game's tree has, from random games, each cut after `most` positions.
-
-    Source: D. E. Knuth, "Estimating the efficiency of backtrack programs", 1975: the mean, over random descents,
-    of the sum of the products of how many ways there were so far.
-    """
-    rng, total = np.random.default_rng(seed), 0.0
-    for _ in range(games):
-        state, ways = game.start(rng), 1.0
-        for _ in range(most):
-            total += ways
-            if not (turn := game.turn(state)):
-                break
-            moves: dict[Seat, Move] = {}
-            for seat in turn:
-                options = None if seat == CHANCE else game.options(state, seat)
-                if options is None:
-                    outcomes = [outcome for outcome, _ in game.chance(state)]
-                    moves[seat], ways = outcomes[rng.integers(len(outcomes))], ways * len(outcomes)
-                elif isinstance(options, Choice):
-                    ways *= int(options.legal.sum())
-                    moves[seat] = int(rng.choice(np.flatnonzero(options.legal)))
-                else:
-                    moves[seat] = game.sample(state, seat, rng)
-            state = game.play(state, moves)
-    return total / games
 
 
 class _Records(_Growth):
@@ -189,7 +168,7 @@ class _Records(_Growth):
                 row, action = np.nonzero(mask)
                 children = after[row, action]
                 fresh, child, count = self._number(children, seen, count)
-                self.too_many(count)
+                self.refuse(count)
                 chosen = np.where(who[row] == NATURE, odds[row, action], np.nan)
                 self.edges.append((parents[row], child, action, chosen, pay[row, action].astype(np.float64)))
                 next_.append((children[fresh], child[fresh]))
@@ -276,7 +255,7 @@ class _States(_Growth):
         if key not in self.seen:
             self.seen[key] = len(self.queue)
             self.queue.append((state, laid, past))
-            self.too_many(len(self.queue))
+            self.refuse(len(self.queue))
         return self.seen[key]
 
     def _visit(self, number: int, state: Any, laid: dict[Seat, Move], past: dict[Seat, Past]) -> None:
@@ -373,17 +352,31 @@ def _levels(
     parent: NDArray[np.int32], child: NDArray[np.int32], info: NDArray[np.int32], infos: int
 ) -> NDArray[np.int32]:
     """(X,) the longest way to each position, positions of one information state on one level."""
-    level = np.zeros(len(info), np.int32)
-    owned = np.flatnonzero(info >= 0)
-    for _ in range(len(info) + 1):
-        deeper = level.copy()
-        np.maximum.at(deeper, child, level[parent] + 1)
-        together = np.zeros(infos, np.int32)
-        np.maximum.at(together, info[owned], deeper[owned])
-        deeper[owned] = together[info[owned]]
-        if np.array_equal(deeper, level):
-            return level
-        level = deeper
-    raise ContractError(
-        "positions lead back to themselves, or a seat forgets what it knew: not a finite game"
-    )
+    owned = info >= 0
+    node = np.where(
+        owned, info, infos + np.cumsum(~owned) - 1
+    )  # an information state, or a position of nobody's
+    begin, end = node[parent], node[child]
+    order = np.argsort(begin, kind="stable")
+    begin, end = begin[order], end[order]
+    nodes = infos + int((~owned).sum())
+    level, owed = (
+        np.zeros(nodes, np.int32),
+        np.bincount(end, minlength=nodes),
+    )  # how many edges to it are to come
+    first = np.searchsorted(begin, np.arange(nodes + 1))
+    ready, settled = np.flatnonzero(owed == 0), 0
+    while len(ready):
+        settled += len(ready)
+        count = first[ready + 1] - first[ready]
+        edges = np.repeat(first[ready] - np.cumsum(count) + count, count) + np.arange(count.sum())
+        np.maximum.at(level, end[edges], level[begin[edges]] + 1)
+        np.subtract.at(owed, end[edges], 1)
+        reached = np.unique(end[edges])
+        ready = reached[owed[reached] == 0]
+    if settled < nodes:
+        raise ContractError(
+            "positions lead back to themselves, or a seat forgets what it knew: not a finite game"
+        )
+    levels: NDArray[np.int32] = level[node]
+    return levels

@@ -1,5 +1,6 @@
 """The endpoint agent against a server in this process that fails in every way it is told to."""
 
+import threading
 import time
 
 import numpy as np
@@ -60,9 +61,9 @@ def test_waits_double():
 
 
 def test_slow_answers_are_not_waited_for():
-    with Server(1.0, "[pass]") as server, seated(server, timeout=0.2) as agent:
-        assert agent.act([ask()])[0].move == 0
-        assert agent.costs["player_0"].retries == 1
+    with Server(5.0, "[pass]") as server, seated(server, timeout=0.3, attempts=20) as agent:
+        assert agent.act([ask()])[0].move == 0  # where the slow answer is another move
+        assert agent.costs["player_0"].retries >= 1
 
 
 @pytest.mark.parametrize(("trouble", "calls"), [(401, 1), (404, 1), (500, 3)])
@@ -76,9 +77,7 @@ def test_what_does_not_pass_is_a_failure_and_no_forfeit(trouble, calls):
 
 def test_the_deadline_ends_the_attempts():
     with Server(500) as server, seated(server, attempts=100, wait=0.2, deadline=0.5) as agent:
-        begun = time.monotonic()
         assert "given up" in agent.act([ask()])[0].move.reason
-        assert time.monotonic() - begun < 1.0
         assert len(server.seen) < 5
 
 
@@ -99,14 +98,27 @@ def test_a_failed_seat_follows_the_match():
 
 
 def test_at_most_so_many_requests_are_out():
-    with Server(0.1) as server, seated(server, concurrency=3) as agent:
+    three = threading.Barrier(3, timeout=60)
+
+    def answer(body, headers):
+        three.wait()
+        time.sleep(0.05)  # for a fourth, if it may come
+        return "[bet]"
+
+    with Server(answer) as server, seated(server, concurrency=3) as agent:
         decisions = agent.act([ask(key=str(i)) for i in range(9)])
         assert [d.move for d in decisions] == [1] * 9
         assert server.most == 3
 
 
 def test_answers_come_back_at_their_own_pace():
-    with Server(0.5, "[pass]") as server, seated(server) as agent:
+    go_on = threading.Event()
+
+    def dawdle(body, headers):
+        go_on.wait(60)
+        return "[bet]"
+
+    with Server(dawdle, "[pass]") as server, seated(server) as agent:
         slow = ask(key="slow")
         agent.submit([slow])
         while not server.seen:
@@ -116,6 +128,7 @@ def test_answers_come_back_at_their_own_pace():
         while not ready:
             ready = agent.poll()
         assert [request.key for request, _ in ready] == ["quick"]
+        go_on.set()
         while not (ready := agent.poll()):
             time.sleep(0.01)
         assert ready[0][0] is slow
@@ -299,7 +312,7 @@ def test_a_server_that_is_gone_ends_the_play_and_a_slow_one_does_not():
         assert not agent._out
     with Endpoint("m", base_url=url, attempts=1, unreachable=0) as agent:
         assert all(isinstance(d.move, Failure) for d in agent.act([ask(key=str(i)) for i in range(8)]))
-    with Server(0.3) as server, seated(server, attempts=1, timeout=0.05, unreachable=1) as agent:
+    with Server(5.0) as server, seated(server, attempts=1, timeout=0.5, unreachable=1) as agent:
         assert all(isinstance(d.move, Failure) for d in agent.act([ask(key=str(i)) for i in range(3)]))
 
 
@@ -322,10 +335,10 @@ def test_requests_that_wait_for_another_attempt_do_not_outlive_the_server():
     with Server("x") as server:
         url = server.url
     begun = time.monotonic()
-    with Endpoint("m", base_url=url, attempts=2, wait=20.0, unreachable=1) as agent:
+    with Endpoint("m", base_url=url, attempts=2, wait=1000.0, unreachable=1) as agent:
         agent.submit([ask()])
         time.sleep(0.1)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 50  # seconds; the wait is a minute
 
 
 @pytest.mark.parametrize(("thoughts", "kept"), [("keep", "<think>a bluff</think>"), ("strip", "")])

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from small_games import GuessCoin
 
 from ludus.core.agent import FirstLegal, Uniform
 from ludus.core.array_game import OVER
+from ludus.core.compiled import COMPILED
 from ludus.core.errors import ContractError, UnknownName
 from ludus.core.exact import best_response, exploitability, nash_conv, tabular, uniform, value
 from ludus.core.registry import make
+from ludus.core.sizes import clearly_more, estimated
 from ludus.core.solvers import solve
-from ludus.core.tables import estimated, tabulate
+from ludus.core.tables import _Growth, tabulate
 
 
 # OpenSpiel's regression constants and solver runs, seen in its tests
@@ -132,6 +136,38 @@ def test_exploitability_is_nash_conv_by_player() -> None:
 
 
 def test_too_many_positions_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"more than 100 positions, about 1e\+04 as a tree"):
+    with pytest.raises(ValueError, match=r"more than 100 positions, about 10\^4 as a tree"):
         tabulate(make("leduc_poker"), limit=100)
-    assert estimated(make("kuhn_poker")) == pytest.approx(len(tabulate(make("kuhn_poker")).mover), rel=0.1)
+    assert 10 ** estimated(make("kuhn_poker")) == pytest.approx(
+        len(tabulate(make("kuhn_poker")).mover), rel=0.1
+    )
+
+
+@pytest.mark.skipif(not COMPILED, reason="numba is not installed")
+@pytest.mark.parametrize("name", ["connect_four", "goofspiel"])
+def test_large_games_are_refused_soon(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ludus.core.tables.SOME", 1000)
+    grown: list[int] = []
+    refuse = _Growth.refuse
+    monkeypatch.setattr(_Growth, "refuse", lambda self, count: (grown.append(count), refuse(self, count)))
+    with pytest.raises(ValueError, match=r"more than 2,000,000 positions, about 10\^\d+ as a tree: too many"):
+        tabulate(make(name))
+    assert grown[-1] < 100_000
+
+
+@pytest.mark.parametrize("name", ["kuhn_poker", "leduc_poker", "rock_paper_scissors", "tic_tac_toe"])
+def test_random_games_do_not_show_more_positions_than_there_are(name: str) -> None:
+    game = make(name)
+    assert not clearly_more(game, len(tabulate(game).mover))
+    if name == "tic_tac_toe":
+        assert clearly_more(game, 10) is COMPILED
+
+
+@pytest.mark.slow
+def test_chess_is_refused_within_a_minute() -> None:
+    begun = time.perf_counter()
+    with pytest.raises(ValueError, match=r"2,000,000 positions, about 10\^\d{3} as a tree") as refused:
+        tabulate(make("chess"))
+    taken = time.perf_counter() - begun
+    print(f"{refused.value} ({taken:.0f} s)")
+    assert taken < 60

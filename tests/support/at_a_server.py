@@ -8,7 +8,7 @@ from ludus.core.game import Choice, View
 
 
 def seated(server, **settings):
-    return Endpoint("a-model", base_url=server.url, **{"wait": 0.01, "timeout": 5.0, **settings})
+    return Endpoint("a-model", base_url=server.url, **{"wait": 0.01, "timeout": 60.0, **settings})
 
 
 def ask(options=None, past=(), key="e", complaint=""):

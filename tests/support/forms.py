@@ -3,6 +3,8 @@
 The forms draw nature's outcomes by themselves, from the streams of the batch. Shape letters: N games, C outcomes.
 """
 
+import functools
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +12,7 @@ import numpy as np
 
 from ludus.core.array_game import NATURE, OVER, TOGETHER, ArrayGame
 from ludus.core.batch import Batch
-from ludus.core.compiled import kernel, opened
+from ludus.core.compiled import _uncompiled, kernel, opened, traits_of
 from ludus.core.tables import Tables
 
 WHOLE = 2**64
@@ -54,6 +56,13 @@ def record(game: ArrayGame, n: int, seed: int = 0, most: int = 10_000) -> list[l
         batch.step(choice)
         paid = batch.reward
     return games
+
+
+def recorded(game: ArrayGame, seed: int) -> Iterator[list[Moment]]:
+    """Games without end, recorded some at a time: as many as keep the memory for them within reason."""
+    moment = game.record.itemsize + int(np.prod(game.shape)) * np.dtype(game.dtype).itemsize
+    for part in itertools.count():
+        yield from record(game, min(1000, max(20, (1 << 20) // moment)), seed=seed + part)
 
 
 def draw(stream: int) -> tuple[float, int]:
@@ -102,6 +111,33 @@ def plain_rules(game: ArrayGame, moments: list[Moment]) -> Iterator[Moment]:
     yield from _followed(game, moments, ask)
 
 
+class PlainBatch(Batch):
+    """A batch whose loops and rules run as ordinary Python."""
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._loops = _uncompiled(type(self.game), traits_of(self.game))
+        self._opened = opened(self._loops, self._states), opened(self._loops, self.game.first)
+
+
+def plain_batch(game: ArrayGame, moments: list[Moment]) -> Iterator[Moment]:
+    """The same by a batch of one row that is not compiled, from the stream on with which the game began."""
+    batch = PlainBatch(game, 1, autoreset="disabled")
+    batch.restore(batch.state() | {"streams": np.array([moments[0].stream], np.uint64)})
+    stream = batch.state()["streams"]
+    batch.reset()
+    paid = batch.opening
+    for moment in moments:
+        who, legal = int(batch.mover[0]), np.flatnonzero(batch.legal[0]).tolist()
+        seen = b"" if who == OVER else batch.observation[0].tobytes()
+        shown = batch.records[0].tobytes(), who, legal, seen, tuple(paid[0].tolist())
+        yield Moment(*shown, int(stream[0]), moment.next)
+        if who != OVER:
+            stream = batch.state()["streams"]
+            batch.step(np.array([moment.next]))
+            paid = batch.reward
+
+
 def _followed(game, moments, ask) -> Iterator[Moment]:
     """Walk through a game by its moves and streams alone; whatever else is shown comes from the rules that are asked."""
     here, aside, pay = game.first.tobytes(), [], np.zeros(len(game.seats), np.float32)
@@ -139,9 +175,7 @@ def _outcome(game, ask, here, u) -> int:
 
 def tabled_rules(tables: Tables, moments: list[Moment]) -> Iterator[Moment]:
     """The same by going along the edges of the game's tables; they hold no records."""
-    edges: dict[int, dict[int, int]] = {}
-    for edge, (position, action) in enumerate(zip(tables.parent, tables.action, strict=True)):
-        edges.setdefault(int(position), {})[int(action)] = edge
+    edges = _edges(tables)
     x, pay = 0, np.zeros(len(tables.game.seats))
     for moment in moments:
         stream = moment.stream
@@ -158,3 +192,14 @@ def tabled_rules(tables: Tables, moments: list[Moment]) -> Iterator[Moment]:
         if who != OVER:
             edge = edges[x][moment.next]
             x, pay = int(tables.child[edge]), tables.pay[edge]
+
+
+@functools.lru_cache(maxsize=1)
+def _edges(tables: Tables) -> dict[int, dict[int, int]]:
+    """The edge at each position by each move."""
+    edges: dict[int, dict[int, int]] = {}
+    for edge, (position, action) in enumerate(
+        zip(tables.parent.tolist(), tables.action.tolist(), strict=True)
+    ):
+        edges.setdefault(position, {})[action] = edge
+    return edges
