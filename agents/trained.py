@@ -1,6 +1,6 @@
 """Agents that come with the package: the best of `make strength` that are small enough.
 
-`trained/<game>/` holds a network (`ludus.agents.network`) or, where an average strategy was measured, its table
+`shipped/<game>/` holds a network (`ludus.agents.network`) or, where an average strategy was measured, its table
 (`ludus.agents.exact`), and `about.json`: for which rules it was trained, how, and what it was measured to be.
 """
 
@@ -17,7 +17,7 @@ from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.game import Game
 from ludus.core.registry import make, register_agent
 
-SHIPPED = Path(__file__).with_name("trained")
+SHIPPED = Path(__file__).with_name("shipped")
 TABLE, ABOUT = "table.json", "about.json"
 
 
