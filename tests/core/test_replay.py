@@ -16,6 +16,7 @@ from ludus.core.match import Illegal, Match
 from ludus.core.play import play
 from ludus.core.registry import make
 from ludus.core.replay import replay
+from ludus.core.table import stream_mark
 from ludus.core.verify import verify
 
 replaced = dataclasses.replace
@@ -99,6 +100,12 @@ def test_a_corrupt_line_is_named_and_the_others_are_read(tmp_path) -> None:
         episodes = list(read(path))
     assert [e.match.seed for e in episodes] == [0, 2]
     assert [str(w.message).split(": ")[0] for w in warned] == [f"{path}:2", f"{path}:3"]
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**31, 2**32 - 1, 2**32, 2**96 + 1, 2**128 - 1, 2**128, 2**300 + 5])
+def test_a_seeds_mark_is_drawn_from_a_stream_of_its_own(seed) -> None:
+    stream = np.random.SeedSequence(seed, spawn_key=(2**31,))
+    assert stream_mark(seed) == f"{int(stream.generate_state(1, np.uint64)[0]):016x}"
 
 
 # ----------------------------------------------------------------------------------- forgeries
