@@ -37,8 +37,10 @@ def test_mapped_folders_are_linked_inside_the_package() -> None:
 
 
 def test_files_beside_the_code_are_packaged() -> None:
-    patterns = PROJECT["tool"]["setuptools"]["package-data"]["*"]
-    for folder in ("ludus", *MAPPED.values()):
+    listed = PROJECT["tool"]["setuptools"]["package-data"]
+    places = {"ludus": "ludus"} | MAPPED
+    for package, folder in places.items():
+        patterns = [*listed["*"], *listed.get(package, ())]
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and path.suffix not in {".py", ".pyc", ".nbi", ".nbc"}:
                 assert any(path.match(pattern) for pattern in patterns), f"{path} would not be in the wheel"

@@ -30,7 +30,6 @@ class LeducPoker(ArrayGame):
     are those of OpenSpiel's leduc_poker. Value to player_0: about -.0855.
     """
 
-    version = 1  # features tell ranks, and no suits
     seats = ("player_0", "player_1")
     zero_sum = True
     stake = 13.0
@@ -40,9 +39,7 @@ class LeducPoker(ArrayGame):
     )  # fmt: skip
     moves = ("fold", "call", "raise")
     outcomes = 6
-    shape = (
-        30,
-    )  # rank of the own card (3), of the open card (3); for each of two rounds of four turns: fold, call, raise
+    shape = (36,)  # own card (6); open card (6); for each of two rounds of four turns: fold, call, raise
 
     def setup(self, s: Any) -> None:
         s.chips[:] = 1
@@ -102,12 +99,12 @@ class LeducPoker(ArrayGame):
     @staticmethod
     def observe(s: Any, seat: int, out: Any) -> None:
         if s.cards[seat]:
-            out[(s.cards[seat] - 1) // 2] = 1
+            out[s.cards[seat] - 1] = 1
         if s.cards[2]:
-            out[3 + (s.cards[2] - 1) // 2] = 1
+            out[5 + s.cards[2]] = 1
         for i in range(2):
             for j in range(s.count[i]):
-                out[5 + 12 * i + 3 * j + s.bets[i, j]] = 1
+                out[11 + 12 * i + 3 * j + s.bets[i, j]] = 1
 
     def describe(self, s: Any, seat: int) -> str:
         said = [f"Your card is {CARDS[s.cards[seat] - 1]}." if s.cards[seat] else "You have no card yet."]

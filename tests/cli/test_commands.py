@@ -432,7 +432,7 @@ def test_a_network_of_another_game_is_told_from_one_of_this(tmp_path):
     run("train", toml, "--out", out, "--quiet")
     saved = out / "policies" / "net"
     says = (
-        r"features of shape \(9,\) and 2 moves; in leduc_poker .*\(30,\) and 3 moves.*trained for kuhn_poker"
+        r"features of shape \(9,\) and 2 moves; in leduc_poker .*\(36,\) and 3 moves.*trained for kuhn_poker"
     )
     for more in ((), ("--learn", 100)):
         with pytest.raises(LudusError, match=says):

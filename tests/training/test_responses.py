@@ -107,7 +107,7 @@ def test_what_cannot_be_answered_is_refused(monkeypatch):
     with pytest.raises(UnknownName, match="player_1"):
         learn_response(KUHN, "player_2", {"player_0": Uniform()}, steps=1)
     monkeypatch.setattr(drawers, "POSITIONS", 2000)
-    with pytest.raises(ConfigError, match="more than 2000"):
+    with pytest.raises(ConfigError, match="more than 2,000"):
         drawer(make("dark_hex"), Tabular({}), "player_0")
 
 
