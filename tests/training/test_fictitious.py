@@ -55,7 +55,7 @@ def test_a_q_network_is_saved_and_copied(tmp_path):
         assert isinstance(twin, QNetworkAgent)
         assert (twin.name, twin.version, twin.epsilon) == ("best", 3, agent.epsilon)
         assert twin.fingerprint() == agent.fingerprint()
-    with pytest.raises(ConfigError, match="no saved network.*best"):
+    with pytest.raises(ConfigError, match=r"no saved network.*best"):
         ludus.make_agent("q_network", path=tmp_path / "other")
     with pytest.raises(ConfigError, match="falling"):
         fresh_q_network(KUHN, exploration=(0.1, 0.5, 4))
