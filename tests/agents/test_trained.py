@@ -16,7 +16,7 @@ def test_they_are_what_is_told_of_them(game):
 
 
 def test_they_play():
-    assert {"kuhn_poker", "tic_tac_toe"} <= set(shipped())
+    assert {"kuhn_poker", "leduc_poker", "tic_tac_toe"} <= set(shipped())
     (episode,) = ludus.play(
         "tic_tac_toe",
         {"player_0": "uniform", "player_1": ludus.make_agent("trained", game="tic_tac_toe")},
