@@ -53,24 +53,24 @@ def test_other_meta_solvers_come_nearer(tmp_path, solver):
 
 
 def test_learned_responses_shrink_what_can_be_gained(tmp_path):
-    folder = train(config(tmp_path, "cycles=3", "collect.rows=32"), quiet=True)
+    folder = train(config(tmp_path, "cycles=2", "collect.rows=16"), quiet=True)
     assert curve(folder)[-1] < 0.45
     last = lines(folder)[-1]
-    assert last["global_step"] == 3 * 2 * 15 * 32 * 16
-    assert last["psro/members/player_1"] == 4
-    saved = ludus.make_agent("network", path=folder / "members" / "player_0_0003")
-    assert saved.name == "player_0_0003"
+    assert last["global_step"] == 2 * 2 * 15 * 16 * 16
+    assert last["psro/members/player_1"] == 3
+    saved = ludus.make_agent("network", path=folder / "members" / "player_0_0002")
+    assert saved.name == "player_0_0002"
 
 
 @pytest.mark.parametrize("oracle", ["exact", "learned"])
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, oracle):
-    small = [f"recipe_settings.oracle={oracle}", "cycles=3", "phases.0.steps=2", "collect.rows=32"]
+    small = [f"recipe_settings.oracle={oracle}", "cycles=2", "phases.0.steps=2", "collect.rows=32"]
     whole = train(config(tmp_path, *small, "name=whole"), quiet=True)
     cycle = Psro._cycle
 
     def dying(self, number, weights):
         found = cycle(self, number, weights)
-        if number == 3:
+        if number == 2:
             raise KeyboardInterrupt
         return found
 
@@ -110,6 +110,7 @@ def test_games_too_large_for_tables_are_played(tmp_path, monkeypatch):
             "game.name=phantom_tic_tac_toe",
             "cycles=1",
             "phases.0.steps=2",
+            "collect.rows=32",
             "recipe_settings.games=64",
         ),
         quiet=True,

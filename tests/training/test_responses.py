@@ -38,12 +38,12 @@ def test_returns_are_those_of_the_tables():
 
 def test_a_learned_response_comes_near_the_best_one_and_never_above():
     exact = nash_conv(KUHN, EARLY.table)
-    found = learned_exploitability(KUHN, EARLY, decisions=40_000, games=40_000)
+    found = learned_exploitability(KUHN, EARLY, decisions=20_000, games=40_000)
     assert found.nash_conv == pytest.approx(exact, abs=0.06)
     assert found.low < exact
     assert found.low < found.nash_conv < found.high
     assert found.exploitability == found.nash_conv / 2
-    assert found.decisions == 2 * 10 * 128 * 32  # whole steps, for two seats
+    assert found.decisions == 2 * 5 * 128 * 32  # whole steps, for two seats
     assert 0.3 * found.decisions < found.learned_from < 0.7 * found.decisions
     for seat, gain in found.gains.items():
         most = best_response(KUHN, EARLY.table, seat)[0] - value(KUHN, EARLY.table)[seat]
