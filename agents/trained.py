@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,13 @@ def shipped() -> list[str]:
 
 
 def ship(game: Game[Any], agent: Any, told: dict[str, Any]) -> Path:
-    """Put an agent that was trained for a game where `trained` finds it, with what is to be told of it."""
+    """Put an agent that was trained for a game where `trained` finds it, in place of another; with what is to be told."""
     folder = SHIPPED / game.id
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     agent.save(folder / TABLE if isinstance(agent, Tabular) else folder)
-    about = {"params": dict(game.params), "version": game.version, **told}
-    (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    rules = {"params": dict(game.params), "version": game.version}
+    (folder / ABOUT).write_text(json.dumps(rules | told, indent=1) + "\n", encoding="utf-8")
     return folder
 
 

@@ -5,8 +5,9 @@ next mover sees and may do is written every time. Peers do the same work: Pgx by
 50 steps with automatic reset; OpenSpiel by its Python loop, one game at a time in one process and in two, observation
 tensors and legal moves written; PettingZoo by its classic environments, one process. Ours in two ways: `stroll`, which
 plays 50 steps in one call as Pgx's scan does, and `step(random_actions())`, which returns to Python after each. Of two
-batch sizes each side is measured with the one that does more in a second of trying. The limit is what memory could move: the bytes that a move reads and writes,
-at the speed at which numpy copies an array too large for the caches, on as many threads.
+batch sizes each side is measured with the one that does more in a second of trying. The limit is what memory could
+move: the bytes that a move reads and writes, at the speed at which numpy copies an array too large for the caches, on
+as many threads.
 
 A peer that is not installed, or has no such game, is left out. What is found is kept after each game.
 
@@ -249,12 +250,7 @@ def runs_of(name: str, peers: set[str]) -> dict[str, Run]:
 
 def row(name: str, found: dict[str, list[float]], limit: float) -> list[str]:
     """A line of the table."""
-    of = {
-        who.removesuffix(f" {size}"): speeds
-        for who, speeds in found.items()
-        for size in SIZES
-        if who.endswith(f" {size}")
-    }
+    of = {who.rsplit(" ", 1)[0]: speeds for who, speeds in found.items()}  # without the sizes of batches
     stroll, step, pgx_ = of["ludus stroll"], of["ludus step"], of.get("pgx")
     said = [name, cell(stroll), cell(step)]
     spiel, zoo = found.get("spiel"), found.get("zoo")
