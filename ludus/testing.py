@@ -117,8 +117,7 @@ def _walk(game: Game[Any], seed: int) -> list[Moment]:
         seen = dict(past)
         for seat in turn:
             if seat == CHANCE:
-                outcomes, odds = zip(*game.chance(state), strict=True)
-                moves[seat] = outcomes[draw(rng, odds)]
+                moves[seat] = draw(rng, game.chance(state))
             else:
                 moves[seat] = game.sample(state, seat, rng)
                 past[seat] = (*past[seat], (game.view(state, seat), moves[seat]))

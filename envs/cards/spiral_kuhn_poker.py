@@ -58,7 +58,8 @@ class SpiralKuhnPoker(ArrayGame):
     seats = ("player_0", "player_1")
     zero_sum = True
     moves = ("check", "bet", "fold", "call")
-    outcomes = 3
+    outcomes = 6  # who is dealt which two of three cards
+    version = 1
 
     def __init__(
         self,
@@ -108,16 +109,15 @@ class SpiralKuhnPoker(ArrayGame):
 
     @staticmethod
     def odds(s: Any, out: Any) -> None:
-        first = s.cards[s.played, 0]
-        for card in range(3):
-            if card + 1 != first:
-                out[card] = 1.0 / 3 if first == 0 else 1.0 / 2
+        for deal in range(6):
+            out[deal] = 1.0 / 6
 
     @staticmethod
     def move(s: Any, a: int, pay: Any) -> None:
         r = s.played
         if s.cards[r, 1] == 0:
-            s.cards[r, 0 if s.cards[r, 0] == 0 else 1] = a + 1
+            first, second = a // 2, a % 2  # the second of those that the first leaves
+            s.cards[r, 0], s.cards[r, 1] = first + 1, (second if second < first else second + 1) + 1
             return
         n = s.count[r]
         s.bets[r, n] = a + 1
@@ -155,14 +155,11 @@ class SpiralKuhnPoker(ArrayGame):
 
     # -------------------------------------------------------------------------------- in words
     def describe(self, s: Any, seat: int) -> str:
-        cards, bets, played = s.cards.tobytes(), s.bets.tobytes(), s.played
+        cards, bets, played, pot = s.cards.tobytes(), s.bets.tobytes(), s.played, s.pot
         lines = [f"You are {self.seats[seat]}."]
         for r in range(min(played + 1, self.rounds)):
-            first, own = (s.starter + r) % 2, cards[2 * r + seat]
-            card = f"Your card: {'JQK'[own - 1]}." if own else "No card yet."
-            lines.append(f"Round {r + 1} of {self.rounds}. {card}")
-            if told := bets[3 * r : 3 * r + 3].rstrip(b"\0"):
-                lines.append(_told(told, first, cards[2 * r : 2 * r + 2] if r < played else b"", s.pot))
+            dealt, made, first = cards[2 * r : 2 * r + 2], bets[3 * r : 3 * r + 3], (s.starter + r) % 2
+            lines.append(_told(r, self.rounds, dealt, made, first, seat, r < played, pot))
         if played == self.rounds:
             lines.append(f"The match is over. Chips: {s.chips[seat]:+d} for you.")
         return "\n".join(lines)
@@ -184,11 +181,14 @@ class SpiralKuhnPoker(ArrayGame):
 
 
 @functools.cache
-def _told(bets: bytes, first: int, cards: bytes, pot: int) -> str:
-    """The bets of a round that the seat numbered `first` began and, if it has ended with these cards, how."""
+def _told(r: int, rounds: int, cards: bytes, bets: bytes, first: int, seat: int, over: bool, pot: int) -> str:
+    """Round r as `seat` sees it, which the seat numbered `first` began."""
     seats, moves = SpiralKuhnPoker.seats, SpiralKuhnPoker.moves
-    lines = [f"{seats[(first + n) % 2]}: {moves[bet - 1]}" for n, bet in enumerate(bets)]
-    if cards:
+    card = f"Your card: {'JQK'[cards[seat] - 1]}." if cards[seat] else "No card yet."
+    lines = [f"Round {r + 1} of {rounds}. {card}"]
+    bets = bets.rstrip(b"\0")
+    lines += [f"{seats[(first + n) % 2]}: {moves[bet - 1]}" for n, bet in enumerate(bets)]
+    if over:
         if bets[-1] == FOLD:
             winner, shown = 1 - (first + len(bets) - 1) % 2, ""
         else:

@@ -94,7 +94,7 @@ class Hosted(Live):
 
     def account(self, seat: Seat) -> dict[str, Any]:
         """How the seat's last reply was read, why it is asked again, what it forfeited by, how the game ended."""
-        step = self.steps[self.credit.last[seat]][2] if seat in self.credit.last else None
+        step = self.steps[self.credit.last[seat]] if seat in self.credit.last else None
         return {
             "read": step.read if step else "",
             "complaint": self.open[seat].complaint if seat in self.open else "",

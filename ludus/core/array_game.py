@@ -12,8 +12,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import ModuleType
 from typing import Any, ClassVar, final
 
@@ -28,7 +28,8 @@ NATURE = -1  # what `mover` returns when chance decides,
 OVER = -2  # when the game has ended,
 TOGETHER = -3  # and when all seats move at once
 NOBODY = np.zeros(0, np.int32)  # the moves of those who move at once, where one moves alone
-REMEMBERED = 8192  # positions about which a scalar game keeps what it was asked
+REMEMBERED = 8192  # positions about which a scalar game keeps what it was asked,
+LEAVES = 1 << 22  # and moves in the masks it keeps
 
 
 class Position:
@@ -44,9 +45,9 @@ class Position:
         self.game: Any = None  # whose rules these are
         self.mover: int | None = None
         self.chance: Sequence[tuple[int, float]] | None = None
-        self.options: dict[Seat, Choice] = {}
-        self.views: dict[Seat, View] = {}
-        self.after: dict[Any, Position] = {}  # by the moves that lead there
+        self.options: dict[Seat, Choice] | None = None
+        self.views: dict[Seat, View] | None = None
+        self.after: dict[Any, Position] | None = None  # by the moves that lead there
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Position) and (self.record, self.paid) == (other.record, other.paid)
@@ -61,6 +62,23 @@ class Position:
         return Position, (self.record, self.paid)
 
 
+class Desk(threading.local):
+    """What compiled rules read and write when one move is played, for each thread its own: nothing is allocated for it.
+
+    Attributes:
+        state: (1,) of the record type; `bytes` is its memory.
+        pay: (K,) float32.
+        mask: (A,) uint8.
+        odds: (C,) float64.
+    """
+
+    def __init__(self, game: ArrayGame) -> None:
+        self.state = np.zeros(1, game.record)
+        self.bytes = self.state.view(np.uint8).data
+        self.pay, self.mask = np.zeros(len(game.seats), np.float32), np.zeros(len(game.moves), np.uint8)
+        self.odds = np.zeros(game.outcomes)
+
+
 class Record:
     """One position, its fields as attributes: numbers are plain, arrays are views of a copy.
 
@@ -69,7 +87,7 @@ class Record:
 
     def __init__(self, record: bytes, kind: np.dtype[Any]) -> None:
         self._row = np.frombuffer(bytearray(record), kind)
-        self.__dict__.update(zip(kind.names or (), self._row.item(), strict=True))
+        self.__dict__.update(zip(kind.names or (), self._row.item()))  # noqa: B905 - the check takes its time
 
     def __getattr__(self, name: str) -> Any:
         """Called for what is no field."""
@@ -81,6 +99,30 @@ class Record:
         for name in self._row.dtype.names or ():
             self._row[name] = self.__dict__[name]
         return self._row.tobytes()
+
+
+class Sight(View):
+    """What the seat with an index sees of a position: written when it is first asked for."""
+
+    __slots__ = ("_game", "_record", "_seat", "_seen", "_told")
+
+    def __init__(self, game: ArrayGame, record: bytes, seat: int) -> None:
+        self._told: str | None = None
+        self._seen: NDArray[Any] | None = None
+        self._digest, self.data = "", None
+        self._game, self._record, self._seat = game, record, seat
+
+    @property
+    def text(self) -> str:
+        if self._told is None:
+            self._told = self._game.describe(self._game.open(self._record), self._seat)
+        return self._told
+
+    @property
+    def features(self) -> NDArray[Any]:
+        if self._seen is None:
+            self._seen = self._game.observed(self._record, self._seat)
+        return self._seen
 
 
 class ArrayGame(Game[Position]):
@@ -236,43 +278,64 @@ class ArrayGame(Game[Position]):
         self._ask("odds", record, p)
         return p
 
-    @staticmethod
-    def _possible(odds: NDArray[np.float64]) -> list[tuple[int, float]]:
-        return [(outcome, share) for outcome, share in enumerate(odds.tolist()) if share > 0]
+    def _possible(self, odds: bytes) -> tuple[tuple[int, float], ...]:
+        """The outcomes that these odds leave, in the same way."""
+        chance = self._chances.get(odds)
+        if chance is None:
+            if len(self._chances) * len(odds) >= LEAVES:
+                self._chances.clear()
+            shares = enumerate(np.frombuffer(odds).tolist())
+            chance = self._chances[odds] = tuple((outcome, share) for outcome, share in shares if share > 0)
+        return chance
 
     def chance(self, state: Position) -> Sequence[tuple[int, float]]:
         if state.game is not self:
             state = self._own(state)
         if state.chance is None:
-            state.chance = self._possible(self._odds(state.record))
+            state.chance = self._possible(self._odds(state.record).tobytes())
         return state.chance
 
     def options(self, state: Position, seat: Seat) -> Choice:
         if state.game is not self:
             state = self._own(state)
+        if state.options is None:
+            state.options = {}
         if seat not in state.options:
             mask = np.zeros(len(self.moves), np.uint8)
             self._ask("legal", state.record, self.seats.index(seat), mask)
-            state.options[seat] = self._choice(mask)
+            state.options[seat] = self._choice(mask.tobytes())
         return state.options[seat]
 
-    def _choice(self, mask: NDArray[np.uint8]) -> Choice:
-        legal = mask.astype(np.bool_)
-        legal.setflags(write=False)
-        return Choice(self.moves, legal)
+    def _choice(self, mask: bytes) -> Choice:
+        """The moves that a mask marks: one object for all positions with this mask."""
+        choice = self._choices.get(mask)
+        if choice is None:
+            legal = np.frombuffer(mask, np.uint8).astype(np.bool_)
+            legal.setflags(write=False)
+            if len(self._choices) * len(mask) >= LEAVES:
+                self._choices.clear()
+            choice = self._choices[mask] = Choice(self.moves, legal)
+        return choice
+
+    @functools.cached_property
+    def _choices(self) -> dict[bytes, Choice]:
+        return {}
+
+    @functools.cached_property
+    def _chances(self) -> dict[bytes, tuple[tuple[int, float], ...]]:
+        return {}
 
     def view(self, state: Position, seat: Seat) -> View:
         if state.game is not self:
             state = self._own(state)
+        if state.views is None:
+            state.views = {}
         if seat not in state.views:
-            record, k = state.record, self.seats.index(seat)
-            state.views[seat] = View(partial(self._told, record, k), partial(self._observed, record, k))
+            state.views[seat] = Sight(self, state.record, self.seats.index(seat))
         return state.views[seat]
 
-    def _told(self, record: bytes, seat: int) -> str:
-        return self.describe(self.open(record), seat)
-
-    def _observed(self, record: bytes, seat: int) -> NDArray[Any]:
+    def observed(self, record: bytes, seat: int) -> NDArray[Any]:
+        """What the seat with this index sees of a position, as numbers (F) that cannot be written to."""
         features = np.zeros(self.shape, self.dtype)
         self._ask("observe", record, seat, features)
         features.flags.writeable = False
@@ -287,11 +350,13 @@ class ArrayGame(Game[Position]):
         if state.game is not self:
             state = self._own(state)
         self._asked += 1
-        after = state.after.get(laid)
-        if after is None:
-            after = self._shared(self._play(state, laid))
-            if self._remembers:
-                state.after[laid] = after
+        if state.after is not None and laid in state.after:
+            return state.after[laid]
+        after = self._shared(self._play(state, laid))
+        if self._remembers:
+            if state.after is None:
+                state.after = {}
+            state.after[laid] = after
         return after
 
     def _shared(self, state: Position) -> Position:
@@ -302,7 +367,7 @@ class ArrayGame(Game[Position]):
         if len(known) >= REMEMBERED:
             self._remembers = self._asked > 2 * self._played
             for one in known.values():  # or whoever holds one would hold all that were played from it
-                one.after.clear()
+                one.after = None
             known.clear()
         same = known.setdefault(state.record, state)
         return same if same.paid == state.paid else state
@@ -319,51 +384,49 @@ class ArrayGame(Game[Position]):
         self._played += 1
         if self._played == REMEMBERED and self._loops is None:
             self._loops = self._compiled()
-        pay = np.zeros(len(self.seats), np.float32)
         together = NOBODY
         if mover == TOGETHER:
             moves = dict(laid)
             together = np.array([moves[seat] for seat in self.seats], np.int32)
         if self._loops is not None:
-            return self._swift(self._loops, state.record, laid[0][1], together, pay)
-        s = self.open(state.record)
+            return self._swift(self._loops, state.record, laid[0][1], together)
+        s, pay = self.open(state.record), np.zeros(len(self.seats), np.float32)
         if mover == TOGETHER:
             self.joint(s, together, pay)
         else:
             self.move(s, laid[0][1], pay)
         return Position(s.tobytes(), tuple(pay.tolist()))
 
-    def _swift(
-        self,
-        loops: ModuleType,
-        record: bytes,
-        move: int,
-        together: NDArray[np.int32],
-        pay: NDArray[np.float32],
-    ) -> Position:
+    def _swift(self, loops: ModuleType, record: bytes, move: int, together: NDArray[np.int32]) -> Position:
         """The position after a move, and in the same call who is next and what it may do."""
-        copy, mask = np.frombuffer(bytearray(record), self.record), np.zeros(len(self.moves), np.uint8)
-        odds = np.zeros(self.outcomes)
-        mover = loops.solo_play(copy, move, together, pay, mask, odds)
-        after = Position(copy.tobytes(), tuple(pay.tolist()))
+        desk = self._desk
+        desk.bytes[:] = record
+        mover = loops.solo_play(desk.state, move, together, desk.pay, desk.mask, desk.odds)
+        after = Position(desk.state.tobytes(), tuple(desk.pay.tolist()))
         after.mover, after.game = mover, self
         if mover >= 0:
-            after.options[self.seats[mover]] = self._choice(mask)
+            after.options = {self.seats[mover]: self._choice(desk.mask.tobytes())}
         elif mover == NATURE:
-            after.chance = self._possible(odds)
+            after.chance = self._possible(desk.odds.tobytes())
         return after
+
+    @functools.cached_property
+    def _desk(self) -> Desk:
+        return Desk(self)
 
     def _refuse(self, state: Position, turn: tuple[Seat, ...], seat: Seat, move: int) -> None:
         """Raise IllegalMove unless `seat` may play `move`."""
         if seat not in turn:
             raise IllegalMove(f"{self.id}: it is not the turn of {seat} but of {', '.join(turn) or 'nobody'}")
         if seat == CHANCE:
-            possible = any(outcome == move for outcome, _ in self.chance(state))
+            for outcome, _ in self.chance(state):
+                if outcome == move:
+                    return
         else:
             legal = self.options(state, seat).legal
-            possible = 0 <= move < len(legal) and bool(legal[move])
-        if not possible:
-            raise IllegalMove(f"{self.id}: {seat} cannot play {move!r} here")
+            if 0 <= move < len(legal) and legal[move]:
+                return
+        raise IllegalMove(f"{self.id}: {seat} cannot play {move!r} here")
 
     def payoff(self, state: Position) -> Mapping[Seat, float]:
         if not any(state.paid):
@@ -377,7 +440,18 @@ class ArrayGame(Game[Position]):
         return _with_helpers(super().fingerprint(), type(self))
 
     def __getstate__(self) -> dict[str, Any]:
-        made_again = ("first", "_opening", "_known", "_loops", "_asked", "_played", "_remembers")
+        made_again = (
+            "first",
+            "_opening",
+            "_known",
+            "_choices",
+            "_chances",
+            "_desk",
+            "_loops",
+            "_asked",
+            "_played",
+            "_remembers",
+        )
         return {k: v for k, v in self.__dict__.items() if not k.startswith(made_again)}
 
 

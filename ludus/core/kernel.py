@@ -307,16 +307,19 @@ def solo_odds(states: Any, p: Any) -> None:
 def solo_play(states: Any, a: int, actions: Any, pay: Any, mask: Any, p: Any) -> int:
     """Play a, or the actions of all seats at once, in the first record; write what whoever is next may do; return it.
 
-    Where nature is next, its odds are written.
+    Where nature is next, its odds are written. What was in pay, mask and p before does not matter.
     """
+    pay[:] = 0.0
     if JOINT and mover(states[0]) == TOGETHER:
         joint(states[0], actions, pay)
     else:
         move(states[0], a, pay)
     m = mover(states[0])
     if m >= 0:
+        mask[:] = 0
         legal(states[0], m, mask)
     elif CHANCY and m == NATURE:
+        p[:] = 0.0
         odds(states[0], p)
     return m
 

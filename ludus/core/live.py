@@ -16,10 +16,9 @@ from ludus.core.episode import Episode, Step
 from ludus.core.errors import ConfigError, ContractError, CrewError
 from ludus.core.game import JSON, Choice, Forfeit, Game, Move, Seat, Text, View
 from ludus.core.match import Match
-from ludus.core.table import Credit, Pay, Table, seat_stream, stream_mark
+from ludus.core.table import Credit, Pay, Table, seat_stream
 
 _KEYS = itertools.count()
-_PLACE = operator.itemgetter(0, 1)  # of a step in the record: its round, and in this its seat
 #: What is machinery breaking; anything else that an agent raises is a bug of its own.
 MACHINERY = (CrewError, OSError, RuntimeError, MemoryError)
 
@@ -40,6 +39,20 @@ def ask(agent: Agent, requests: list[Request]) -> Sequence[Decision]:
     return decisions
 
 
+class Streams(dict[Seat, np.random.Generator]):
+    """The generators of a match's seats, made when they are first asked for: a function of the seat."""
+
+    def __init__(self, match: Match, game: Game[Any]) -> None:
+        super().__init__()
+        self.seed, self.sample, self.seats = match.seed, match.sample, game.seats
+
+    def __missing__(self, seat: Seat) -> np.random.Generator:
+        self[seat] = seat_stream(self.seed, self.sample, self.seats.index(seat))
+        return self[seat]
+
+    __call__ = dict.__getitem__
+
+
 class Live:
     """One match in progress: its table, its steps so far, and who has been asked."""
 
@@ -49,7 +62,8 @@ class Live:
         self.crew = game.crew()
         match.illegal.check(game)
         self.table = Table(game, match.seed)
-        self.steps: list[tuple[int, int, Step]] = []  # (round, seat index, step)
+        self.steps: list[Step] = []  # as seats answered,
+        self.places: list[int] = []  # and where each belongs in the record: by round, and in this by seat
         self.round = 0
         self.credit = Credit(self.table.opening)
         self.past: dict[Seat, tuple[tuple[View, Move], ...]] = dict.fromkeys(game.seats, ())
@@ -58,7 +72,7 @@ class Live:
         self.fault = ""
         self.failed: Seat = ""
         self.bootstrap: dict[Seat, float] = {}
-        self._rngs: dict[Seat, np.random.Generator] = {}
+        self._streams, self._rules = Streams(match, game), game.rules  # for requests, made once
 
     def requests(self) -> list[Request]:
         """Requests to the seats that owe a move and have not been asked."""
@@ -79,19 +93,14 @@ class Live:
             game.view(state, seat),
             game.options(state, seat) if seat in self.table.turn else game.interface(seat).options,
             self.past[seat],
-            self._rng,
-            game.rules,
+            self._streams,
+            self._rules,
             game.view_is_complete,
             state if sees_state else None,
             partial(game.sample, state, seat),
             complaint,
             len(self.rejected.get(seat, ())),
         )
-
-    def _rng(self, seat: Seat) -> np.random.Generator:
-        if seat not in self._rngs:
-            self._rngs[seat] = seat_stream(self.match.seed, self.match.sample, self.game.seats.index(seat))
-        return self._rngs[seat]
 
     def take(self, request: Request, decision: Decision) -> Request | None:
         """Settle one decision; return a new request if the same turn is asked again."""
@@ -134,7 +143,7 @@ class Live:
     def _lay(self, request: Request, decision: Decision, move: Move, read: Reading, penalty: float) -> None:
         seat, view, options, raw = request.seat, request.view, request.options, decision.raw
         forfeit = isinstance(move, Forfeit)
-        if isinstance(options, Choice) and not forfeit:
+        if type(move) is not int and isinstance(options, Choice) and not forfeit:
             move = int(cast("int", move))
         rejected = tuple(self.rejected.pop(seat, ()))
         # In the order of the fields, of which `mark` and `reward` are to come: by their names it takes twice as long.
@@ -143,7 +152,8 @@ class Live:
         )  # fmt: skip
         self.asked.discard(seat)
         self.credit.decide(seat)
-        self.steps.append((self.round, self.game.seats.index(seat), step))
+        self.steps.append(step)
+        self.places.append(self.round * len(self.game.seats) + self.game.seats.index(seat))
         self.past[seat] += ((view, move),)
         if penalty:
             self.table.returns[seat] += penalty
@@ -183,10 +193,11 @@ class Live:
     def _recorded(self) -> tuple[list[Step], Pay]:
         """The steps with what they earned, in an order that does not depend on who answered first."""
         if self.game.independent:
-            return in_waves(self.game, self.match, self.table, [step for _, _, step in self.steps])
-        for (_, _, step), reward in zip(self.steps, self.credit.rewards, strict=True):
+            return in_waves(self.game, self.match, self.table, self.steps)
+        for step, reward in zip(self.steps, self.credit.rewards, strict=True):
             step.reward = reward
-        return [step for _, _, step in sorted(self.steps, key=_PLACE)], self.credit.early
+        placed = sorted(zip(self.places, self.steps, strict=True), key=operator.itemgetter(0))
+        return [step for _, step in placed], self.credit.early
 
     def episode(self) -> Episode:
         """The record."""
@@ -204,7 +215,6 @@ class Live:
             bootstrap=self.bootstrap,
             fault=self.fault,
             failed=self.failed,
-            stream=stream_mark(self.match.seed),
             game_fingerprint=self.game.fingerprint(),
             agent_fingerprints=prints,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,7 +127,11 @@ class Match:
         params = {k: v for k, v in game.params.items() if k != "task"}
         names: dict[Seat, Agent | str] = {seat: agent.name for seat, agent in lineup.items()}
         task = game.params.get("task", self.task)
-        return dataclasses.replace(self, game=game.id, params=params, lineup=names, task=task)
+        # In the order of the fields, as it was checked already: `dataclasses.replace` takes twice as long.
+        return Match(
+            game.id, names, self.seed, params, self.sample, task, self.group, self.parent, self.illegal, self.failed,
+            self.max_steps, self.privileged,
+        )  # fmt: skip
 
 
 def seats_filled(game: Game[Any], lineup: Mapping[Seat, Any]) -> dict[Seat, Any]:

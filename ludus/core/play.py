@@ -130,7 +130,9 @@ class _Hall:
 
     def _queue(self, live: Live, request: Request) -> None:
         agent = live.agents[request.seat]
-        self.queues.setdefault(id(agent), (agent, []))[1].append(request)
+        if (queue := self.queues.get(id(agent))) is None:
+            queue = self.queues[id(agent)] = agent, []
+        queue[1].append(request)
 
     def _hand_out(self) -> bool:
         """Put every queued request to its agent; true if any was answered."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from ludus.core.agent import Reading
-from ludus.core.episode import Episode, Step
+from ludus.core.episode import Episode, Step, stream_mark
 from ludus.core.errors import ConfigError, ForgedError, IllegalMove, RecordError
 from ludus.core.game import CHANCE, Choice, Forfeit, Game, Move, Options, Seat, View
 from ludus.core.live import with_task
 from ludus.core.registry import make
-from ludus.core.table import Credit, Pay, Table, chance_stream, stream_mark
+from ludus.core.table import Credit, Pay, Table, chance_stream
 
 TOLERANCE = 1e-6  # of returns: sums of the same numbers in the same order
 
@@ -60,7 +60,7 @@ def replay(episode: Episode, game: Game[Any] | None = None) -> Iterator[Frame]:
     """
     game = game or game_of(episode)
     where = f"{game.id} seed {episode.match.seed}"
-    if episode.stream != stream_mark(episode.match.seed):
+    if episode.stream not in (None, stream_mark(episode.match.seed)):
         raise ForgedError("rules", f"{where}: the chance stream {episode.stream!r} is not the seed's own")
     try:
         yield from _frames(episode, game, where)

@@ -6,7 +6,7 @@ and for the doors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from ludus.core.game import CHANCE, Forfeit, Game, Move, Seat
 
 Pay = dict[Seat, float]
 _NATURE = (CHANCE,)  # whose turn it is where chance decides
-_MARK = (2**31).to_bytes(4, "little")
 
 
 def chance_stream(seed: int) -> np.random.Generator:
@@ -28,16 +27,6 @@ def chance_stream(seed: int) -> np.random.Generator:
 def seat_stream(seed: int, sample: int, index: int) -> np.random.Generator:
     """The generator of the seat with this index: a function of seed, sample and seat."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(sample, index)))
-
-
-def stream_mark(seed: int) -> str:
-    """Sixteen hexadecimal digits that belong to a seed."""
-    # What SeedSequence(seed, spawn_key=(2**31,)) draws as its first 64 bits, put together here: twice as fast.
-    seed = int(seed)
-    words = max(4, -(-seed.bit_length() // 32))
-    entropy = np.frombuffer(seed.to_bytes(4 * words, "little") + _MARK, "<u4")
-    low, high = np.random.SeedSequence(entropy).generate_state(2).tolist()
-    return f"{high:08x}{low:08x}"
 
 
 class Table:
@@ -158,14 +147,12 @@ class Table:
             self.end = "cut" if game.cut(state) else "over"
 
     def _outcome(self, state: Any) -> int:
-        outcomes, odds = zip(*self.game.chance(state), strict=True)
+        chance = self.game.chance(state)
         if self._given is None:
-            return int(outcomes[draw(self._stream(), odds)])
-        outcome = next(self._given, None)
+            return draw(self._stream(), chance)
+        outcome, outcomes = next(self._given, None), [possible for possible, _ in chance]
         if outcome is None or outcome not in outcomes:
-            raise RecordError(
-                f"{self.game.id}: chance cannot give {outcome!r} here; possible are {list(outcomes)}"
-            )
+            raise RecordError(f"{self.game.id}: chance cannot give {outcome!r} here; possible are {outcomes}")
         return int(outcome)
 
     def _pay(self, payoff: Mapping[Seat, float], paid: Pay) -> None:
@@ -201,11 +188,11 @@ class Credit:
                 self.early[seat] = self.early.get(seat, 0.0) + amount
 
 
-def draw(rng: np.random.Generator, odds: tuple[float, ...]) -> int:
-    """An index drawn with the given probabilities, by one uniform number."""
-    u = float(rng.random()) * sum(odds)
-    for index, share in enumerate(odds):
+def draw(rng: np.random.Generator, chance: Sequence[tuple[int, float]]) -> int:
+    """One of nature's outcomes, drawn by one uniform number with the probabilities beside them, which add up to one."""
+    u = float(rng.random())
+    for outcome, share in chance:
         u -= share
         if u < 0:
-            return index
-    return max(i for i, share in enumerate(odds) if share > 0)
+            return int(outcome)
+    return int([outcome for outcome, share in chance if share > 0][-1])  # rounding carried u past the last

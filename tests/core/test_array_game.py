@@ -5,6 +5,7 @@ import importlib
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -307,6 +308,24 @@ def test_the_scalar_game_refuses_what_the_rules_do_not_allow() -> None:
         game.play(dealt, {"chance": 2})
     with pytest.raises(IllegalMove, match="player_0 cannot play 2"):
         game.play(game.play(dealt, {"chance": 0}), {"player_0": 2})
+
+
+def test_threads_may_play_one_compiled_game() -> None:
+    """What the rules write in while a move is played belongs to the thread."""
+    game = ludus.make("connect_four")
+    game._loops = game._compiled()
+
+    def played(seed):
+        return [tuple(step.move for step in e.steps) for e in ludus.play(game, {"player": "uniform"}, [seed])]
+
+    game._remembers, before = False, sys.getswitchinterval()  # or later threads would look up what the first has played
+    alone = [played(seed) for seed in range(40)]
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(3) as threads:
+            assert list(threads.map(played, range(40))) == alone
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_a_made_game_can_be_pickled() -> None:

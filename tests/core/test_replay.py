@@ -9,14 +9,13 @@ import pytest
 from small_games import Says
 
 from ludus.core.agent import Decision, Failure, Tokens, Uniform
-from ludus.core.episode import Episode, read, write
+from ludus.core.episode import Episode, read, stream_mark, write
 from ludus.core.errors import ForgedError, RecordError
 from ludus.core.game import CHANCE, Forfeit
 from ludus.core.match import Illegal, Match
 from ludus.core.play import play
 from ludus.core.registry import make
 from ludus.core.replay import replay
-from ludus.core.table import stream_mark
 from ludus.core.verify import verify
 
 replaced = dataclasses.replace

@@ -172,7 +172,7 @@ def play_both(ours, theirs, rng, *, careful) -> None:
         (seat,) = ours.turn(state)
         if theirs.is_chance_node():
             assert seat == CHANCE
-            assert ours.chance(state) == [(o, pytest.approx(p)) for o, p in theirs.chance_outcomes()]
+            assert list(ours.chance(state)) == [(o, pytest.approx(p)) for o, p in theirs.chance_outcomes()]
             cards, odds = zip(*theirs.chance_outcomes(), strict=True)
             action = int(rng.choice(cards, p=odds))
         else:

@@ -65,7 +65,7 @@ def test_two_raises_a_round_and_no_fold_without_a_bet(first, allowed) -> None:
 
 def test_the_open_card_is_one_of_the_four_left() -> None:
     game, state = play((JS, KH), (C, C))
-    assert game.chance(state) == [(card, 0.25) for card in (JH, QS, QH, KS)]
+    assert list(game.chance(state)) == [(card, 0.25) for card in (JH, QS, QH, KS)]
 
 
 def test_there_are_936_information_states() -> None:

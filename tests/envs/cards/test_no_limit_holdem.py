@@ -273,7 +273,7 @@ def play_both(ours, theirs, rng) -> None:
         (seat,) = ours.turn(state)
         if theirs.is_chance_node():
             assert seat == CHANCE
-            assert ours.chance(state) == [(o, pytest.approx(p)) for o, p in theirs.chance_outcomes()]
+            assert list(ours.chance(state)) == [(o, pytest.approx(p)) for o, p in theirs.chance_outcomes()]
             action = amount = int(rng.choice(theirs.legal_actions()))
         else:
             k = theirs.current_player()

@@ -10,6 +10,7 @@ from ludus.core.errors import UnknownName
 from ludus.core.game import CHANCE
 
 CHECK, BET, FOLD, CALL = range(4)
+DEALS = list(itertools.permutations("JQK", 2))
 KUHN = {"rounds": 1, "pot": "true", "payoff": "chips"}
 LINES = {  # of betting: who takes the round (None: the higher card), and the chips with the true pot
     (CHECK, CHECK): (None, 1),
@@ -25,8 +26,7 @@ def match(*rounds, **params):
     game = ludus.make("spiral_kuhn_poker", **params)
     state, earned = game.start(np.random.default_rng(0)), 0.0
     for cards, moves in rounds:
-        for card in cards:
-            state = game.play(state, {CHANCE: "JQK".index(card)})
+        state = game.play(state, {CHANCE: DEALS.index(tuple(cards))})
         for move in moves:
             (seat,) = game.turn(state)
             state = game.play(state, {seat: move})
@@ -39,7 +39,7 @@ def match(*rounds, **params):
 @pytest.mark.parametrize("line", LINES)
 def test_every_line_of_betting_pays_what_it_should(line, pot, starter) -> None:
     taker, chips = LINES[line]
-    for cards in itertools.permutations("JQK", 2):
+    for cards in DEALS:
         higher = 0 if "JQK".index(cards[0]) > "JQK".index(cards[1]) else 1
         winner = higher if taker is None else (starter + taker) % 2
         won = (1 if pot == "fixed" else chips) * (1 if winner == 0 else -1)
@@ -51,8 +51,7 @@ def test_player_1_starts_and_then_they_take_turns() -> None:
     game = ludus.make("spiral_kuhn_poker", rounds=4)
     state, starters = game.start(np.random.default_rng(0)), []
     for _ in range(4):
-        for card in (0, 1):
-            state = game.play(state, {CHANCE: card})
+        state = game.play(state, {CHANCE: 0})
         starters += game.turn(state)
         for _ in range(2):
             (seat,) = game.turn(state)
@@ -101,7 +100,7 @@ def test_one_round_in_chips_is_the_game_of_kuhn() -> None:
 
 def choices_after_a_bet(pot):
     """What folding and calling pay the caller, for every deal and both ways to come to a bet."""
-    for cards in itertools.permutations("JQK", 2):
+    for cards in DEALS:
         for before in ((BET,), (CHECK, BET)):
             game, state, _ = match((cards, before), rounds=1, pot=pot, payoff="chips")
             (seat,) = game.turn(state)
