@@ -318,7 +318,8 @@ def test_threads_may_play_one_compiled_game() -> None:
     def played(seed):
         return [tuple(step.move for step in e.steps) for e in ludus.play(game, {"player": "uniform"}, [seed])]
 
-    game._remembers, before = False, sys.getswitchinterval()  # or later threads would look up what the first has played
+    game._remembers = False  # or later threads would look up what the first has played
+    before = sys.getswitchinterval()
     alone = [played(seed) for seed in range(40)]
     sys.setswitchinterval(1e-6)
     try:
