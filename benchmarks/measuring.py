@@ -7,6 +7,7 @@ so that all meet the same load; a cell is the median, in brackets the range.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import gc
 import json
 import os
@@ -100,6 +101,26 @@ def keep(name: str, what: Any, options: argparse.Namespace) -> None:
     RESULTS.mkdir(exist_ok=True)
     told = json.dumps({"about": _about(options), "results": what}, indent=1)
     (RESULTS / f"{name}.json").write_text(told + "\n", encoding="utf-8")
+
+
+def kept_rows(name: str) -> list[dict[str, Any]]:
+    """The rows of jobs so far."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def keep_row(name: str, row: dict[str, Any], key: Sequence[str]) -> None:
+    """Put a job's row in the place of that of the same job, which `key` tells; jobs may end at the same time."""
+    RESULTS.mkdir(exist_ok=True)
+    folder = os.open(RESULTS, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        others = [one for one in kept_rows(name) if any(one[k] != row[k] for k in key)]
+        every = sorted([*others, row], key=lambda one: [one[k] for k in key])
+        lines = ",\n".join(json.dumps(one) for one in every)
+        (RESULTS / f"{name}.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    finally:
+        os.close(folder)
 
 
 def footnote(name: str, options: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import RESULTS, table
+from measuring import RESULTS, keep_row, kept_rows, table
 
 from ludus.arenas.web.curves import Curve, Series
 from ludus.arenas.web.picture import write_picture
@@ -31,7 +31,6 @@ from ludus.config import load
 from ludus.training.run import train
 
 HOME = Path(__file__).parents[1]
-ROWS = RESULTS / "nfsp.json"
 GAMES = ("kuhn_poker", "leduc_poker")
 WHO = {"nfsp": "Ludus, NFSP", "openspiel": "OpenSpiel, NFSP", "rnad": "Ludus, R-NaD"}
 DECISIONS, POINTS = 1_500_000, 15
@@ -133,26 +132,13 @@ def job(who: str, game: str, seed: int, share: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def kept() -> list[dict[str, Any]]:
-    """The rows so far."""
-    return json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.exists() else []
-
-
-def keep(row: dict[str, Any]) -> None:
-    """Put a row in the place of the same job's."""
-    key = ("game", "who", "seed")
-    others = [one for one in kept() if any(one[k] != row[k] for k in key)]
-    every = sorted([*others, row], key=lambda one: [one[k] for k in key])
-    ROWS.write_text("[\n" + ",\n".join(json.dumps(one) for one in every) + "\n]\n", encoding="utf-8")
-
-
 def draw() -> None:
     """The picture of all rows; of several seeds the mean."""
     curves = []
     for game in GAMES:
         series = []
         for who, name in WHO.items():
-            mine = [row["points"] for row in kept() if (row["game"], row["who"]) == (game, who)]
+            mine = [row["points"] for row in kept_rows("nfsp") if (row["game"], row["who"]) == (game, who)]
             if mine:
                 short = min(map(len, mine))
                 x, y = np.array([points[:short] for points in mine]).mean(0).T
@@ -165,7 +151,7 @@ def draw() -> None:
 def told() -> str:
     """The table of all rows."""
     rows = []
-    for row in kept():
+    for row in kept_rows("nfsp"):
         points = row["points"]
         some = [points[round(part * (len(points) - 1))] for part in (0, 0.2, 0.5, 1)]
         curve = ", ".join(f"{found:.3f} @ {played / 1e6:.2f} M" for played, found in some)

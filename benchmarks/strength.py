@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from measuring import RESULTS, table
+from measuring import keep_row, kept_rows, table
 from numpy.typing import NDArray
 
 from ludus.agents.connect_four_oracle import FULL, label, positions
@@ -55,7 +55,6 @@ from ludus.training.responses import learned_exploitability
 from ludus.training.run import train
 
 HOME = Path(__file__).parents[1]
-ROWS = RESULTS / "strength.json"
 SIMULATIONS, POSITIONS, DISCS, GAMES = 200, 1000, (12, 32), 200
 
 
@@ -169,24 +168,11 @@ def job(game: str, seed: int, *, shipped: bool) -> dict[str, Any]:
     return row
 
 
-def kept() -> list[dict[str, Any]]:
-    """The rows so far."""
-    return json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.exists() else []
-
-
-def keep(row: dict[str, Any]) -> None:
-    """Put a row in the place of the same job's."""
-    RESULTS.mkdir(exist_ok=True)
-    others = [one for one in kept() if (one["game"], one["seed"]) != (row["game"], row["seed"])]
-    every = sorted([*others, row], key=lambda one: (one["game"], one["seed"]))
-    ROWS.write_text("[\n" + ",\n".join(json.dumps(one) for one in every) + "\n]\n", encoding="utf-8")
-
-
 def told() -> str:
     """The table of all rows."""
     lines = []
     for game, bound in ((game, bound) for game, several in BOUNDS.items() for bound in several):
-        mine = [row for row in kept() if row["game"] == game]
+        mine = [row for row in kept_rows("strength") if row["game"] == game]
         if not mine:
             continue
         found = [row[bound.measure] for row in mine]
@@ -214,7 +200,7 @@ def main() -> None:
     options = made.parse_args()
     if options.game and not options.table:
         row = job(options.game, options.seed, shipped=options.ship)
-        keep(row)
+        keep_row("strength", row, ("game", "seed"))
         print(row)
     print(told())
 
