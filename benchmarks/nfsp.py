@@ -172,7 +172,7 @@ def main() -> None:
     options = made.parse_args()
     for game in options.game if not options.table else ():
         for who in options.who:
-            keep(job(who, game, options.seed, options.share))
+            keep_row("nfsp", job(who, game, options.seed, options.share), ("game", "who", "seed"))
     draw()
     print(told())
 
