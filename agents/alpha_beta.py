@@ -15,7 +15,7 @@ from ludus.agents.attached import attached
 from ludus.agents.search import Searcher, searchable
 from ludus.core.agent import Decision, Request
 from ludus.core.array_game import ArrayGame
-from ludus.core.compiled import compiling, kernel, opened
+from ludus.core.compiled import called, kernel, opened
 from ludus.core.errors import ConfigError
 from ludus.core.game import Game
 from ludus.core.registry import register_agent
@@ -137,11 +137,11 @@ class AlphaBetaSearch:
         b.history[:] = 0.0
         legal = self._legal(record)
         answer, worth = Answer(legal, 0.0, 0, complete=False), np.where(legal, 0.0, -np.inf)
-        with compiling(type(self.game).__name__), np.errstate(over="ignore"):
+        with np.errstate(over="ignore"):
             for depth in range(1, self.depth + 1):
                 b.tally[3] = 0
                 fresh = worth.copy()
-                value = float(self._loops.look(b, depth, fresh))
+                value = float(called(type(self.game).__name__, self._loops.look, b, depth, fresh))
                 if b.tally[2]:
                     break
                 worth = fresh

@@ -19,7 +19,6 @@ from ludus.agents.connect_four_loops import BOARD, COLUMNS, FLOOR, HIGH, ROWS, c
 from ludus.agents.search import Searcher
 from ludus.core.agent import Decision, Request
 from ludus.core.array_game import ArrayGame
-from ludus.core.compiled import compiling
 from ludus.core.errors import ConfigError
 from ludus.core.game import Game
 from ludus.core.registry import make, register_agent
@@ -94,8 +93,7 @@ class Solver:
         return [column for column in moves if self._after(board, column, value, value - 1) == value]
 
     def _reaches(self, board: Board, target: int) -> bool:
-        with compiling("connect_four_oracle"):
-            return bool(reaches(board.own, board.both, target, self._table, *self._room, self._nodes))
+        return bool(reaches(board.own, board.both, target, self._table, *self._room, self._nodes))
 
     def _after(self, board: Board, column: int, high: int, low: int) -> int:
         """What a move is worth, between high and low: no more is asked than whether it is above or below."""

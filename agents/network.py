@@ -41,11 +41,11 @@ WEIGHTS, SETTINGS = "weights.safetensors", "network.json"
 
 
 class Drawn(NamedTuple):
-    """Moves for many positions: moves (N,) int64, logprobs (N,) float32, values (N,) float32."""
+    """Moves (N,), their log-probabilities (N,) and values (N,), nan of those who value nothing."""
 
-    moves: NDArray[np.int64]
-    logprobs: NDArray[np.float32]
-    values: NDArray[np.float32]
+    moves: NDArray[Any]
+    logprobs: NDArray[Any]
+    values: NDArray[Any]
 
 
 class NetworkAgent:

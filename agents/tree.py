@@ -21,7 +21,7 @@ from ludus.agents.attached import attached
 from ludus.agents.search import Searcher, searchable
 from ludus.core.agent import Decision, Request
 from ludus.core.array_game import NATURE, ArrayGame
-from ludus.core.compiled import compiling, kernel, opened
+from ludus.core.compiled import called, kernel, opened
 from ludus.core.errors import ConfigError
 from ludus.core.game import Game
 from ludus.core.registry import make_agent, register_agent
@@ -179,8 +179,8 @@ class Search:
             raise ValueError(f"{n} searches take as many seeds, not {np.shape(seeds)}")
         t.records[:n, 0] = records
         t.seed[:n] = np.arange(n) if seeds is None else seeds
-        with compiling(type(self.game).__name__), np.errstate(over="ignore"):
-            self._loops.plant(self._opened, 0, n)
+        with np.errstate(over="ignore"):
+            called(type(self.game).__name__, self._loops.plant, self._opened, 0, n)
         if (t.nodes["who"][:n, 0] == NATURE).any():
             row = int(np.argmax(t.nodes["who"][:n, 0] == NATURE))
             raise ValueError(

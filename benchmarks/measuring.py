@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -92,8 +93,17 @@ def _about(options: argparse.Namespace) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         "command": f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}".strip(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}",
-        "seconds": options.seconds, "repetitions": options.repetitions,
+        "seconds": options.seconds, "repetitions": options.repetitions, "commit": _commit(),
     }  # fmt: skip
+
+
+def _commit() -> str:
+    """What was measured, where this is a checkout."""
+    asked = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def keep(name: str, what: Any, options: argparse.Namespace) -> None:

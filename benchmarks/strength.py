@@ -46,11 +46,10 @@ from ludus.agents.network import NetworkAgent, evaluator, network
 from ludus.agents.trained import ship
 from ludus.agents.tree import Puct, Search, Uct
 from ludus.config import load
-from ludus.core.array_game import Position
-from ludus.core.exact import answer_rows, nash_conv, rows, tabular
+from ludus.core.exact import losses, nash_conv, tabular
 from ludus.core.play import play
+from ludus.core.position import Position
 from ludus.core.registry import make
-from ludus.core.tables import tabulate
 from ludus.training.responses import learned_exploitability
 from ludus.training.run import train
 
@@ -80,14 +79,6 @@ BOUNDS = {
 }
 RESPONSE = 2_000_000  # decisions in which each response is learned
 T = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # of 95 %, by seeds
-
-
-def losses(game: Any, agent: Any) -> float:
-    """What the worst opponents win from the greedy policy, summed over both seats."""
-    tables = tabulate(game)
-    drawn = rows(tables, tabular(game, agent))
-    greedy = np.eye(drawn.shape[1])[drawn.argmax(1)]
-    return sum(max(0.0, answer_rows(tables, greedy, seat)[0]) for seat in game.seats)
 
 
 def optimal(game: Any, agent: NetworkAgent) -> dict[str, float]:
@@ -134,7 +125,7 @@ def measured(game: Any, folder: Path, seed: int) -> dict[str, float]:
     if measure == "optimal":
         return {**optimal(game, agent), "against_uct": against_uct(game, agent)}
     if measure == "losses":
-        return {"losses": losses(game, agent)}
+        return {"losses": losses(game, tabular(game, agent))}
     if measure.startswith("nash_conv"):
         found = {"nash_conv": nash_conv(game, tabular(game, agent))}
         if (table_of := folder / "averages" / "main.json").exists():

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.clauses import Moment, Skip, clause, require
-from ludus.core.array_game import ArrayGame, Position
+from ludus.core.array_game import ArrayGame
 from ludus.core.batch import Batch
 from ludus.core.game import CHANCE, Game
+from ludus.core.position import Position
 from ludus.core.tables import expand, rows_at_once
 
 MOVES = 32  # tried at most in a position, evenly spread over those that are possible

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ludus.core.array_game import NATURE, OVER, ArrayGame, Position
+from ludus.core.array_game import NATURE, OVER, ArrayGame
 from ludus.core.game import Forfeit, Seat
+from ludus.core.position import Position
 from ludus.core.registry import register
 
 PLAY, DISCARD, COLOR, RANK = 1, 2, 3, 4  # the last move, as written in the record; 0 is "none yet"

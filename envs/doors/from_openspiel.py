@@ -99,6 +99,11 @@ class FromOpenSpiel(Game[Line]):
         legal[self._at(state.actions).legal_actions(self.seats.index(seat))] = True
         return Choice(self.moves, legal)
 
+    def fingerprint(self) -> str:
+        import pyspiel
+
+        return f"{super().fingerprint()}-openspiel-{pyspiel.__version__}"
+
     def view(self, state: Line, seat: Seat) -> View:
         at, k = self._at(state.actions), self.seats.index(seat)
         text = getattr(at, self._told)(k) if self._told else str(at)

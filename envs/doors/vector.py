@@ -30,11 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.agent import Agent, Request, Uniform
-from ludus.core.array_game import ArrayGame, Position
+from ludus.core.array_game import ArrayGame
 from ludus.core.batch import Batch
 from ludus.core.errors import ConfigError, IllegalMove, MissingExtra, UnknownName
 from ludus.core.game import Choice, Forfeit, Game, Seat
 from ludus.core.live import ask
+from ludus.core.position import Position
 from ludus.core.registry import make, make_agent, seat_up
 
 try:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, ClassVar, final
@@ -23,106 +22,17 @@ from numpy.typing import NDArray
 from ludus.core.compiled import COMPILED, helpers, kernel
 from ludus.core.errors import ContractError, IllegalMove
 from ludus.core.game import CHANCE, Choice, Game, Interface, Seat, View
+from ludus.core.position import Desk, Position, Record, Sight
 
 NATURE = -1  # what `mover` returns when chance decides,
 OVER = -2  # when the game has ended,
 TOGETHER = -3  # and when all seats move at once
+MADE_AGAIN = frozenset({  # attributes of a game that no copy of it takes along
+    "first", "_opening", "_known", "_choices", "_chances", "_desk", "_loops", "_turns", "_asked", "_played", "_remembers",
+})  # fmt: skip
 NOBODY = np.zeros(0, np.int32)  # the moves of those who move at once, where one moves alone
 REMEMBERED = 8192  # positions about which a scalar game keeps what it was asked,
-LEAVES = 1 << 22  # and moves in the masks it keeps
-
-
-class Position:
-    """A scalar state: the record's bytes, and beside it what the last move paid each seat.
-
-    Rules are functions of the record; what a game worked out of it is kept here, so that nothing is asked twice.
-    """
-
-    __slots__ = ("after", "chance", "game", "mover", "options", "paid", "record", "views")
-
-    def __init__(self, record: bytes, paid: tuple[float, ...]) -> None:
-        self.record, self.paid = record, paid
-        self.game: Any = None  # whose rules these are
-        self.mover: int | None = None
-        self.chance: Sequence[tuple[int, float]] | None = None
-        self.options: dict[Seat, Choice] | None = None
-        self.views: dict[Seat, View] | None = None
-        self.after: dict[Any, Position] | None = None  # by the moves that lead there
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Position) and (self.record, self.paid) == (other.record, other.paid)
-
-    def __hash__(self) -> int:
-        return hash((self.record, self.paid))
-
-    def __repr__(self) -> str:
-        return f"Position({self.record!r}, {self.paid!r})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Position, (self.record, self.paid)
-
-
-class Desk(threading.local):
-    """What compiled rules read and write when one move is played, for each thread its own: nothing is allocated for it.
-
-    Attributes:
-        state: (1,) of the record type; `bytes` is its memory.
-        pay: (K,) float32.
-        mask: (A,) uint8.
-        odds: (C,) float64.
-    """
-
-    def __init__(self, game: ArrayGame) -> None:
-        self.state = np.zeros(1, game.record)
-        self.bytes = self.state.view(np.uint8).data
-        self.pay, self.mask = np.zeros(len(game.seats), np.float32), np.zeros(len(game.moves), np.uint8)
-        self.odds = np.zeros(game.outcomes)
-
-
-class Record:
-    """One position, its fields as attributes: numbers are plain, arrays are views of a copy.
-
-    numpy's own records do the same ten times slower.
-    """
-
-    def __init__(self, record: bytes, kind: np.dtype[Any]) -> None:
-        self._row = np.frombuffer(bytearray(record), kind)
-        self.__dict__.update(zip(kind.names or (), self._row.item()))  # noqa: B905 - the check takes its time
-
-    def __getattr__(self, name: str) -> Any:
-        """Called for what is no field."""
-        fields = (field for field in self.__dict__ if field != "_row")
-        raise AttributeError(f"the record has no field {name!r}; its fields are {', '.join(fields)}")
-
-    def tobytes(self) -> bytes:
-        """The position as it is now."""
-        for name in self._row.dtype.names or ():
-            self._row[name] = self.__dict__[name]
-        return self._row.tobytes()
-
-
-class Sight(View):
-    """What the seat with an index sees of a position: written when it is first asked for."""
-
-    __slots__ = ("_game", "_record", "_seat", "_seen", "_told")
-
-    def __init__(self, game: ArrayGame, record: bytes, seat: int) -> None:
-        self._told: str | None = None
-        self._seen: NDArray[Any] | None = None
-        self._digest, self.data = "", None
-        self._game, self._record, self._seat = game, record, seat
-
-    @property
-    def text(self) -> str:
-        if self._told is None:
-            self._told = self._game.describe(self._game.open(self._record), self._seat)
-        return self._told
-
-    @property
-    def features(self) -> NDArray[Any]:
-        if self._seen is None:
-            self._seen = self._game.observed(self._record, self._seat)
-        return self._seen
+LEAVES = 1 << 24  # and bytes of them, or of masks
 
 
 class ArrayGame(Game[Position]):
@@ -350,13 +260,14 @@ class ArrayGame(Game[Position]):
         if state.game is not self:
             state = self._own(state)
         self._asked += 1
-        if state.after is not None and laid in state.after:
-            return state.after[laid]
+        known = state.after
+        if known is not None and (after := known.get(laid)) is not None:
+            return after
         after = self._shared(self._play(state, laid))
         if self._remembers:
-            if state.after is None:
-                state.after = {}
-            state.after[laid] = after
+            if known is None:
+                known = state.after = {}
+            known[laid] = after
         return after
 
     def _shared(self, state: Position) -> Position:
@@ -364,11 +275,12 @@ class ArrayGame(Game[Position]):
         if not self._remembers:
             return state
         known = self._known
-        if len(known) >= REMEMBERED:
+        if len(known) * len(state.record) >= LEAVES or len(known) >= REMEMBERED:
             self._remembers = self._asked > 2 * self._played
-            for one in known.values():  # or whoever holds one would hold all that were played from it
+            self._known = {}
+            for one in list(known.values()):  # or whoever holds one would hold all that were played from it
                 one.after = None
-            known.clear()
+            known = self._known
         same = known.setdefault(state.record, state)
         return same if same.paid == state.paid else state
 
@@ -379,8 +291,13 @@ class ArrayGame(Game[Position]):
 
     def _play(self, state: Position, laid: tuple[tuple[Seat, int], ...]) -> Position:
         mover = self._mover(state)
+        turn = self._turns[mover]
         for seat, move in laid:
-            self._refuse(state, self._turns[mover], seat, move)
+            self._refuse(state, turn, seat, move)
+        if len(laid) != len(turn):
+            raise IllegalMove(
+                f"{self.id}: {', '.join(turn) or 'nobody'} must move, and not {len(laid)} of them"
+            )
         self._played += 1
         if self._played == REMEMBERED and self._loops is None:
             self._loops = self._compiled()
@@ -440,19 +357,7 @@ class ArrayGame(Game[Position]):
         return _with_helpers(super().fingerprint(), type(self))
 
     def __getstate__(self) -> dict[str, Any]:
-        made_again = (
-            "first",
-            "_opening",
-            "_known",
-            "_choices",
-            "_chances",
-            "_desk",
-            "_loops",
-            "_asked",
-            "_played",
-            "_remembers",
-        )
-        return {k: v for k, v in self.__dict__.items() if not k.startswith(made_again)}
+        return {k: v for k, v in self.__dict__.items() if k not in MADE_AGAIN}
 
 
 @functools.lru_cache(maxsize=256)

@@ -151,7 +151,7 @@ class Batch:
             self.observation, self._mask, self.reward, self.opening, self.done, self.mover, empty,
             self._odds, self._reset, RANDOM, 0.0, steps,
         )  # fmt: skip
-        if self._reset == 0 and (stuck := self._fetched(empty)).any():
+        if (stuck := self._fetched(empty)).any():
             raise ContractError(
                 f"{self.game!r}, row {int(stuck.argmax())}: a seat was to move and had no legal move"
             )
@@ -161,10 +161,23 @@ class Batch:
 
         Args:
             seat: the number of a seat, or of one for each row (N,); with -1 a row is not looked at and gives zeros.
+
+        Raises:
+            ValueError: it is no whole number or none of a seat.
         """
         seen = np.empty_like(self.observation)
-        self._loops.look(self._opened[0], np.full(self.n, seat, np.int64), seen)
+        self._loops.look(self._opened[0], self._seats(seat), seen)
         return seen
+
+    def _seats(self, seat: int | NDArray[Any]) -> NDArray[np.int64]:
+        given, last = np.asarray(seat), len(self.game.seats) - 1
+        if not np.issubdtype(given.dtype, np.integer) or given.shape not in ((), (self.n,)):
+            raise ValueError(
+                f"{self.game!r}: look at the number of a seat, or at {self.n} of them, not {seat!r}"
+            )
+        if given.min() < -1 or given.max() > last:
+            raise ValueError(f"{self.game!r}: seats are numbered 0 to {last}, and nobody is -1; not {seat!r}")
+        return np.full(self.n, given, np.int64)
 
     @property
     def records(self) -> NDArray[Any]:

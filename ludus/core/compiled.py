@@ -42,7 +42,7 @@ def rows() -> ModuleType:
     """The loops that know no game: `uniform` and `refused`, cached in memory and on disk."""
     if not COMPILED:
         return _plain("rows", {}, template()[0], _as_it_is)
-    module = _from_disk("rows", _HEAD.format(__name__) + template()[0], "")
+    module = from_disk("rows", _HEAD.format(__name__) + template()[0], "")
     with compiling("rows"):
         mask, one = np.ones((1, 1), np.uint8), np.zeros(1, np.int32)
         module.uniform(mask, one, np.zeros(1, np.uint64), 0, 1)
@@ -71,9 +71,17 @@ def loop(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
-        return ready()(*arguments)
+        return called(function.__name__, ready(), *arguments)
 
     return call
+
+
+def called(name: str, loop: Callable[..., Any], *arguments: Any) -> Any:
+    """What a loop returns. Where it has yet to be compiled, of many processes one does, under the lock called `name`."""
+    if getattr(loop, "signatures", None) == []:
+        with compiling(name):
+            loop.compile(tuple(map(loop.typeof_pyval, arguments)))  # type: ignore[attr-defined]
+    return loop(*arguments)
 
 
 def kernel(game: Any) -> ModuleType:
@@ -154,7 +162,7 @@ def written(
     head = f"{_HEAD.format(compile_it.__module__)}from {rules.__module__} import {rules.__name__} as R\n\n"
     head += "".join(f"{part} = jit(forceinline=True)(R.{part})\n" for part in _PARTS)
     head += "".join(f"{name} = {value}\n" for name, value in traits)
-    module = _from_disk(rules.__name__, head + body, _made_of(rules))
+    module = from_disk(rules.__name__, head + body, _made_of(rules))
     module.__dict__.update(COMPILED=True, tried=None)
     return module
 
@@ -303,7 +311,7 @@ def _importable(rules: type) -> bool:
     return rules.__module__ != "__main__" and getattr(module, rules.__name__, None) is rules
 
 
-def _from_disk(name: str, text: str, made_of: str) -> ModuleType:
+def from_disk(name: str, text: str, made_of: str) -> ModuleType:
     """Write `text` once, under a name that changes with every source it is made of; import it."""
     import numba
 
@@ -315,7 +323,7 @@ def _from_disk(name: str, text: str, made_of: str) -> ModuleType:
         aside.replace(path)
     spec = importlib.util.spec_from_file_location(f"ludus_kernel_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"cannot import the kernel written to {path}")
+        raise ImportError(f"cannot import the loops written to {path}; empty that folder, or set LUDUS_CACHE")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where numba looks for it when it reads its cache
     spec.loader.exec_module(module)

@@ -44,7 +44,7 @@ class CudaBatch(Batch):
 
     def look(self, seat: int | NDArray[Any]) -> Any:
         seen = _cuda().to_device(np.zeros(self.observation.shape, self.observation.dtype))
-        self._run(self._loops.look, self._states, self._placed(np.full(self.n, seat, np.int64)), seen)
+        self._run(self._loops.look, self._states, self._placed(self._seats(seat)), seen)
         return seen
 
     def _prepare(self) -> None:

@@ -278,7 +278,7 @@ def _episode_in(d: Mapping[str, Any]) -> Episode:
         bootstrap=d.get("bootstrap", {}),
         fault=d.get("fault", ""),
         failed=d.get("failed", ""),
-        stream=d.get("stream", ""),
+        stream=str(d.get("stream", "")),
         game_fingerprint=d.get("game_fingerprint", ""),
         agent_fingerprints=d.get("agent_fingerprints", {}),
     )

@@ -209,6 +209,17 @@ def exploitability(game: Rules, policy: AnyPolicy) -> float:
     return nash_conv(tables, policy) / len(tables.game.players)
 
 
+def losses(game: Rules, policy: AnyPolicy) -> float:
+    """What the worst opponents win from the likeliest moves of a policy, over all seats: 0 if these never lose.
+
+    Of games of two players where nobody starts ahead, as far as the payoff of an end goes.
+    """
+    tables = _tables(game)
+    drawn = rows(tables, policy)
+    likeliest = np.eye(drawn.shape[1])[drawn.argmax(1)]
+    return sum(max(0.0, answer_rows(tables, likeliest, seat)[0]) for seat in tables.game.players)
+
+
 def edge_weights(tables: Tables, policy: Rows) -> NDArray[np.float64]:
     """(E,) the probability of each edge at its parent."""
     chosen = np.isnan(tables.odds)
@@ -218,7 +229,13 @@ def edge_weights(tables: Tables, policy: Rows) -> NDArray[np.float64]:
 
 
 def _best_response(tables: Tables, policy: Rows, player: int) -> tuple[float, NDArray[np.intp]]:
-    """The value to `player` of answering best, and its best move at each information state."""
+    """The value to `player` of answering best, and its best move at each information state.
+
+    Raises:
+        ContractError: a seat forgets what it knew, so that its best move here depends on its own moves elsewhere.
+    """
+    if tables.tree:
+        remembered(tables)
     weights = edge_weights(tables, policy)
     own = tables.mover[tables.parent] == player
     reach = np.zeros(len(tables.mover))  # by everybody but the player
@@ -284,8 +301,29 @@ def optimal(game: Game[Any]) -> dict[str, Rows]:
 
 
 # ------------------------------------------------------------------------------------ averages
+@functools.lru_cache(maxsize=16)
+def own_moves(tables: Tables) -> NDArray[np.int64]:
+    """(K, X) each player's last own state and move before a position of a tree, as one number; -1 before the first.
+
+    The number is that of an element of an array (I, A). Not to be written to.
+    """
+    t = tables
+    last = np.full((len(t.game.players), len(t.mover)), -1, np.int64)
+    for span in t.levels:
+        parent, child = t.parent[span], t.child[span]
+        last[:, child] = last[:, parent]
+        for k in range(len(last)):
+            mine = t.mover[parent] == k
+            last[k, child[mine]] = (
+                t.info[parent[mine]].astype(np.int64) * t.legal.shape[1] + t.action[span][mine]
+            )
+    last.flags.writeable = False
+    return last
+
+
+@functools.lru_cache(maxsize=16)
 def remembered(tables: Tables) -> NDArray[np.intp]:
-    """(I,) some position of each information state, in a game whose seats remember their own moves.
+    """(I,) some position of each information state, in a game whose seats remember their own moves; not to be written to.
 
     Raises:
         ContractError: positions of an information state follow different own moves, or were merged.
@@ -296,17 +334,13 @@ def remembered(tables: Tables) -> NDArray[np.intp]:
     owned = np.flatnonzero(t.info >= 0)
     some = np.zeros(len(t.legal), np.intp)
     some[t.info[owned]] = owned
-    sequence = np.full((len(t.game.players), len(t.mover)), -1, np.int64)
-    for span in t.levels:
-        parent = t.parent[span]
-        sequence[:, t.child[span]] = sequence[:, parent]
-        for k in range(len(sequence)):
-            mine = t.mover[parent] == k
-            own = t.info[parent[mine]].astype(np.int64) * t.legal.shape[1] + t.action[span][mine]
-            sequence[k, t.child[span][mine]] = own
+    sequence = own_moves(t)
     own = sequence[t.mover[owned], owned]
     if not np.array_equal(own, sequence[t.mover[owned], some[t.info[owned]]]):
-        raise ContractError(f"{t.game!r}: a seat forgets what it knew: its own reach needs perfect recall")
+        raise ContractError(
+            f"{t.game!r}: a seat forgets what it knew or did: exact tools, and averages, need perfect recall"
+        )
+    some.flags.writeable = False
     return some
 
 

@@ -188,18 +188,6 @@ def answer(
     return worth[0]
 
 
-@loop
-def worth_of(
-    parent: Any, child: Any, action: Any, mover: Any, info: Any, odds: Any, pay: Any, policy: Any, worth: Any
-) -> float:
-    """What one player earns when all play a policy; worth (X,) gets what it earns from each position on."""
-    worth[:] = 0.0
-    for e in range(len(parent) - 1, -1, -1):
-        weight = policy[info[e], action[e]] if mover[e] >= 0 else odds[e]
-        worth[parent[e]] += weight * (pay[e] + worth[child[e]])
-    return worth[0]
-
-
 def spin(stream: Any) -> float:
     """The next number of a SplitMix64 stream (1,), uniform in [0, 1)."""
     stream[0] += np.uint64(0x9E3779B97F4A7C15)

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.agent import Agent, Request, information
-from ludus.core.array_game import NATURE, OVER, ArrayGame, Position
-from ludus.core.compiled import compiling, kernel, opened
+from ludus.core.array_game import NATURE, OVER, ArrayGame
+from ludus.core.compiled import called, kernel, opened
 from ludus.core.errors import ContractError
 from ludus.core.game import CHANCE, Choice, Game, Move, Seat, View
+from ludus.core.position import Position
 from ludus.core.registry import make_agent
 from ludus.core.sizes import clearly_more, estimated
 
@@ -74,23 +75,34 @@ def tabulate(game: Game[Any], *, unfold: bool | None = None, limit: int = LIMIT)
 
     Args:
         game: its players must choose among named moves, and `start` must draw nothing.
-        unfold: keep positions apart that were reached differently. By default games of perfect
-            information merge them and others do not.
+        unfold: keep positions apart that were reached differently. By default games of perfect information whose views
+            tell all merge them, and others do not.
         limit: of positions.
 
     Raises:
         ValueError: the game has more positions than `limit`.
         ContractError: a seat has free replies, or crew that is not deterministic.
     """
-    unfold = not game.perfect_information if unfold is None else unfold
-    return _tabulate(_Same(game), unfold, limit)
+    unfold = not (game.perfect_information and game.view_is_complete) if unfold is None else unfold
+    tables = _tabulate(_Same(game, limit), unfold)
+    if len(tables.mover) > limit:
+        raise too_many(game, limit)
+    return tables
+
+
+def too_many(game: Game[Any], limit: int) -> ValueError:
+    """What to raise for a game of more positions than the limit."""
+    return ValueError(
+        f"{game!r} has more than {limit:,} positions, about 10^{estimated(game):.0f} as a tree: too many to tabulate"
+    )
 
 
 class _Same:
-    """A game as a cache key: equal if made alike from the same source."""
+    """A game as a cache key, whatever the limit of its positions: equal if made alike from the same source."""
 
-    def __init__(self, game: Game[Any]) -> None:
-        self.game, self.key = game, f"{type(game).__qualname__} {game!r} {game.fingerprint()}"
+    def __init__(self, game: Game[Any], limit: int) -> None:
+        self.game, self.limit = game, limit
+        self.key = f"{type(game).__qualname__} {game!r} {game.fingerprint()}"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Same) and self.key == other.key
@@ -100,8 +112,8 @@ class _Same:
 
 
 @functools.lru_cache(maxsize=16)
-def _tabulate(same: _Same, unfold: bool, limit: int) -> Tables:
-    game = same.game
+def _tabulate(same: _Same, unfold: bool) -> Tables:
+    game, limit = same.game, same.limit
     fast = isinstance(game, ArrayGame) and type(game).joint is ArrayGame.joint and game.view_is_complete
     grown = _Records(game, unfold, limit) if fast else _States(game, unfold, limit)
     grown.grow()
@@ -133,10 +145,7 @@ class _Growth:
         if not larger and count > SOME and not self.tried:
             self.tried, larger = True, clearly_more(self.game, self.limit)
         if larger:
-            raise ValueError(
-                f"{self.game!r} has more than {self.limit:,} positions, about 10^{estimated(self.game):.0f} as a tree: "
-                "too many to tabulate"
-            )
+            raise too_many(self.game, self.limit)
 
     def information(self, key: Any, seat: Seat, view: View, options: Choice, past: Past = ()) -> int:
         if key not in self.known:
@@ -224,10 +233,10 @@ def expand(game: ArrayGame, records: NDArray[Any]) -> tuple[NDArray[Any], ...]:
     after, pay = np.zeros((n, width), game.record), np.zeros((n, width, len(game.seats)), np.float32)
     odds, mask, who = np.zeros((n, width)), np.zeros((n, width), np.uint8), np.zeros(n, np.int8)
     loops = kernel(game)
-    with compiling(type(game).__name__):
-        loops.expand(
-            opened(loops, records), opened(loops, after), pay, odds, mask, who, len(game.moves), game.outcomes
-        )  # fmt: skip
+    called(
+        type(game).__name__, loops.expand, opened(loops, records), opened(loops, after), pay, odds, mask, who,
+        len(game.moves), game.outcomes,
+    )  # fmt: skip
     return after, pay, odds, mask, who
 
 

@@ -5,13 +5,13 @@ Shape letters: N rows, A moves, F features, I information states.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ludus.agents.network import NetworkAgent
+from ludus.agents.network import Drawn, NetworkAgent
 from ludus.arenas.exploit import POSITIONS
 from ludus.core.agent import Agent, Uniform
 from ludus.core.array_game import ArrayGame
@@ -30,14 +30,6 @@ class Drawer(Protocol):
 
     def draw(self, features: NDArray[Any], legal: NDArray[np.bool_], uniform: NDArray[np.float64]) -> Any:
         """Moves (N,), their log-probabilities (N,) and values (N,)."""
-
-
-class Drawn(NamedTuple):
-    """Moves (N,), their log-probabilities (N,) and values (N,), nan of those who value nothing."""
-
-    moves: NDArray[Any]
-    logprobs: NDArray[Any]
-    values: NDArray[Any]
 
 
 class Likeliest:
@@ -76,6 +68,11 @@ class TableDrawer:
         self.name = name
         own = np.flatnonzero(tables.owner == game.players.index(seat))
         self._row = {cast("Any", tables.views[i].features).tobytes(): int(i) for i in own}
+        if len(self._row) < len(own):
+            raise ConfigError(
+                f"{game!r}: {len(own):,} information states of {seat} have {len(self._row):,} different features, by which "
+                "alone a table is played in many games at once"
+            )
         self._reach = np.cumsum(policy, 1)
         self._policy = policy
 

@@ -6,9 +6,9 @@ import pytest
 from ludus.agents.alpha_beta import AlphaBeta, AlphaBetaSearch
 from ludus.agents.attached import attached
 from ludus.agents.search import Minimax
-from ludus.core.array_game import Position
 from ludus.core.errors import ConfigError
 from ludus.core.play import play
+from ludus.core.position import Position
 from ludus.core.registry import make
 
 

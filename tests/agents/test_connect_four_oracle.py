@@ -18,9 +18,9 @@ from ludus.agents.connect_four_oracle import (
     record,
 )
 from ludus.agents.search import Minimax
-from ludus.core.array_game import Position
 from ludus.core.errors import ConfigError
 from ludus.core.play import play
+from ludus.core.position import Position
 from ludus.core.registry import make
 
 

@@ -8,9 +8,9 @@ import pytest
 from ludus.agents.attached import attached
 from ludus.agents.search import Minimax
 from ludus.agents.tree import _RECORDS, Puct, Search, Uct
-from ludus.core.array_game import Position
 from ludus.core.errors import ConfigError
 from ludus.core.play import play
+from ludus.core.position import Position
 from ludus.core.registry import make
 
 # By hand: x (player_0) to move has squares 1 and 2, o has 4 and 5: x wins with 3, and o would with 6.
@@ -327,7 +327,7 @@ def test_uncompiled_loops_search_alike(game, monkeypatch):
     monkeypatch.setattr("ludus.agents.attached.kernel", lambda _: plain)
     there._loops = attached(game, "tree_loops")
     there._opened = there.tree._replace(
-        **{name: getattr(there.tree, name).view(np.recarray) for name in _RECORDS}
+        **{name: compiled.opened(plain, getattr(there.tree, name)) for name in _RECORDS}
     )
     records = np.concatenate([game.first, reached(game, X_BLOCKS)])
     with np.errstate(over="ignore"):

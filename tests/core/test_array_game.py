@@ -13,10 +13,11 @@ import pytest
 
 import ludus
 from ludus.core import array_game, compiled
-from ludus.core.array_game import NATURE, ArrayGame, Position
+from ludus.core.array_game import NATURE, ArrayGame
 from ludus.core.batch import Batch
 from ludus.core.compiled import COMPILED, kernel, rows, spread
 from ludus.core.errors import IllegalMove
+from ludus.core.position import Position
 
 GAMES = (
     "connect_four",
@@ -310,7 +311,8 @@ def test_the_scalar_game_refuses_what_the_rules_do_not_allow() -> None:
         game.play(game.play(dealt, {"chance": 0}), {"player_0": 2})
 
 
-def test_threads_may_play_one_compiled_game() -> None:
+@pytest.mark.parametrize("remembers", [True, False])
+def test_threads_may_play_one_compiled_game(remembers, monkeypatch) -> None:
     """What the rules write in while a move is played belongs to the thread."""
     game = ludus.make("connect_four")
     game._loops = game._compiled()
@@ -318,13 +320,16 @@ def test_threads_may_play_one_compiled_game() -> None:
     def played(seed):
         return [tuple(step.move for step in e.steps) for e in ludus.play(game, {"player": "uniform"}, [seed])]
 
-    game._remembers = False  # or later threads would look up what the first has played
+    monkeypatch.setattr(array_game, "REMEMBERED", 50)  # so that what is kept is thrown away again and again
     before = sys.getswitchinterval()
     alone = [played(seed) for seed in range(40)]
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(3) as threads:
-            assert list(threads.map(played, range(40))) == alone
+            again = threads.map(
+                lambda seed: (setattr(game, "_remembers", remembers), played(seed))[1], range(40)
+            )
+            assert list(again) == alone
     finally:
         sys.setswitchinterval(before)
 
@@ -332,7 +337,9 @@ def test_threads_may_play_one_compiled_game() -> None:
 def test_a_made_game_can_be_pickled() -> None:
     game = ludus.make("nim", stones=[2, 3])
     _ = game.first
+    game.first_of_all = 7  # a game may have attributes of its own
     again = pickle.loads(pickle.dumps(game))
+    assert again.first_of_all == 7
     assert (repr(again), again.first.tobytes()) == (repr(game), game.first.tobytes())
 
 
@@ -345,6 +352,11 @@ def test_only_whole_numbers_are_moves_whatever_was_asked_before() -> None:
     for move in (True, 1.0, "1", {"a": 1}, None):
         with pytest.raises(IllegalMove):
             game.play(state, {"player_0": move})
+    with pytest.raises(IllegalMove, match="player_0 must move"):
+        game.play(state, {})
+    hands = ludus.make("rock_paper_scissors")
+    with pytest.raises(IllegalMove, match="must move"):
+        hands.play(hands.start(np.random.default_rng(0)), {"player_0": 1})
 
 
 @pytest.mark.parametrize("asked", [0, 1_000_000])

@@ -6,11 +6,11 @@ import torch
 from small_games import Stuck
 
 import ludus
-from ludus.core.array_game import Position
 from ludus.core.batch import Batch
 from ludus.core.compiled import COMPILED, kernel
 from ludus.core.errors import ContractError, IllegalMove, UnknownName
 from ludus.core.game import CHANCE
+from ludus.core.position import Position
 
 ARRAYS = ("observation", "legal", "mover", "reward", "done", "opening")
 GAMES = ("connect_four", "kuhn_poker", "leduc_poker", "rock_paper_scissors", "tic_tac_toe")
@@ -107,6 +107,9 @@ def test_rows_that_are_left_alone_stay_as_they_are(name, autoreset) -> None:
 
 def test_each_row_may_be_seen_by_another_seat() -> None:
     batch = ludus.batch("kuhn_poker", 9, seed=2)
+    for nobody in (2, -2, 0.5, np.array([0, 1])):
+        with pytest.raises(ValueError, match="kuhn_poker"):
+            batch.look(nobody)
     views, seats = [batch.look(0), batch.look(1)], np.arange(9) % 3 - 1
     seen = batch.look(seats)
     for row, seat in enumerate(seats):
@@ -159,9 +162,10 @@ def test_arrays_stay_where_they_are() -> None:
     assert legal.sum(1).tolist() == [8] * 4
 
 
-def test_a_mask_without_a_move_is_an_error() -> None:
+@pytest.mark.parametrize("mode", ["same_step", "next_step", "disabled"])
+def test_a_mask_without_a_move_is_an_error(mode) -> None:
     for run in (lambda b: b.random_actions(), lambda b: b.step(np.zeros(2, np.int64)), lambda b: b.stroll(1)):
-        batch = Batch(Stuck(), 2)
+        batch = Batch(Stuck(), 2, autoreset=mode)
         batch.step(batch.random_actions())
         batch.step(batch.random_actions())
         with pytest.raises(ContractError, match="row 0"):

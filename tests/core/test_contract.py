@@ -12,9 +12,9 @@ from numpy import random as legacy
 from small_games import Errands, GuessCoin
 
 from ludus.core.agent import Decision, Failure, FirstLegal, Uniform
-from ludus.core.array_game import Position
 from ludus.core.errors import ContractError
 from ludus.core.game import Choice, Forfeit, Game, Text, View
+from ludus.core.position import Position
 from ludus.core.registry import GAMES, games, make, register
 from ludus.envs.cards.kuhn_poker import KuhnPoker
 from ludus.envs.matrix.iterated_prisoners_dilemma import IteratedPrisonersDilemma

@@ -13,6 +13,7 @@ from ludus.core.array_game import OVER
 from ludus.core.compiled import COMPILED
 from ludus.core.errors import ContractError, UnknownName
 from ludus.core.exact import best_response, exploitability, nash_conv, tabular, uniform, value
+from ludus.core.game import Choice, Game, View
 from ludus.core.registry import make
 from ludus.core.sizes import clearly_more, estimated
 from ludus.core.solvers import solve
@@ -128,6 +129,41 @@ def test_a_seat_that_forgets_is_refused_by_cfr() -> None:
 
     with pytest.raises(ContractError, match=r"perfect recall|forgets"):
         solve(Forgetful(), 1)
+
+
+class Absent(Game):
+    """player_0 moves twice and forgets its first move; player_1 watches."""
+
+    seats, zero_sum, view_is_complete = ("player_0", "player_1"), True, True
+    pays = {(0, 0): 3.0, (0, 1): 0.0, (1, 0): -10.0, (1, 1): 1.0}  # noqa: RUF012
+
+    def start(self, rng):
+        return ()
+
+    def turn(self, state):
+        return ("player_0",) if len(state) < 2 else ()
+
+    def options(self, state, seat):
+        return Choice(("l", "r"), np.ones(2, bool))
+
+    def view(self, state, seat):
+        return View(f"Move {len(state) + 1}.")
+
+    def play(self, state, moves):
+        return (*state, moves["player_0"])
+
+    def payoff(self, state):
+        paid = self.pays.get(state, 0.0)
+        return {"player_0": paid, "player_1": -paid}
+
+
+def test_whoever_forgets_has_no_best_response() -> None:
+    """The best is l, l: but summed over what it forgot, r looks better in the second state, which would pay 1."""
+    game = Absent()
+    with pytest.raises(ContractError, match="forgets"):
+        best_response(game, uniform(game), "player_0")
+    with pytest.raises(ContractError, match="forgets"):
+        nash_conv(game, uniform(game))
 
 
 def test_exploitability_is_nash_conv_by_player() -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import ludus
-from ludus.core.array_game import Position
 from ludus.core.errors import UnknownName
 from ludus.core.game import CHANCE
+from ludus.core.position import Position
 from ludus.envs.board.backgammon import BAR, note
 from ludus.envs.board.backgammon import throw as throw_dice
 

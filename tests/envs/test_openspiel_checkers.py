@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ludus
-from ludus.core.array_game import Position
+from ludus.core.position import Position
 from ludus.envs.board.checkers import IDLE, look
 
 pyspiel = pytest.importorskip("pyspiel")

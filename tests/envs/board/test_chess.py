@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import ludus
-from ludus.core.array_game import Position
 from ludus.core.compiled import kernel, opened
+from ludus.core.position import Position
 from ludus.envs.board.chess import LETTERS, SQUARES, toggle
 
 # Counts by the Chess Programming Wiki (Perft Results), whose positions these are.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ludus
-from ludus.core.array_game import Position
+from ludus.core.position import Position
 
 
 def winner(game, state) -> int:
