@@ -17,9 +17,8 @@ import ludus.array_clauses  # noqa: F401 - enters its clause
 from ludus.clauses import CLAUSES, Clause, Moment, Skip
 from ludus.core.agent import Agent, Decision, Failure, Request
 from ludus.core.errors import ContractError, LudusError
-from ludus.core.game import CHANCE, Choice, Forfeit, Game, Move, Seat, View
+from ludus.core.game import CHANCE, Choice, Forfeit, Game, Move, Seat, View, draw
 from ludus.core.play import play
-from ludus.core.table import draw
 
 MAX_TURNS = 2000
 
@@ -117,7 +116,7 @@ def _walk(game: Game[Any], seed: int) -> list[Moment]:
         seen = dict(past)
         for seat in turn:
             if seat == CHANCE:
-                moves[seat] = draw(rng, game.chance(state))
+                moves[seat] = draw(float(rng.random()), game.chance(state))
             else:
                 moves[seat] = game.sample(state, seat, rng)
                 past[seat] = (*past[seat], (game.view(state, seat), moves[seat]))

@@ -61,12 +61,13 @@ class ConnectFour(ArrayGame):
         s.height[a] = row + 1
         s.left -= 1
         lines = level & (level >> 1) & (level >> 2) & (level >> 3)
-        for low in range(max(0, row - 3), min(row, rows - 4) + 1):  # four rows, this one among them
-            first, second = int(s.discs[turn, low]), int(s.discs[turn, low + 1])
-            third, fourth = int(s.discs[turn, low + 2]), int(s.discs[turn, low + 3])
-            lines |= first & second & third & fourth
-            lines |= first & (second >> 1) & (third >> 2) & (fourth >> 3)
-            lines |= first & (second << 1) & (third << 2) & (fourth << 3)
+        if s.left <= rows * s.height.shape[0] - 7:  # before the seventh disc nobody has four
+            for low in range(max(0, row - 3), min(row, rows - 4) + 1):  # four rows, this one among them
+                first, second = int(s.discs[turn, low]), int(s.discs[turn, low + 1])
+                third, fourth = int(s.discs[turn, low + 2]), int(s.discs[turn, low + 3])
+                lines |= first & second & third & fourth
+                lines |= first & (second >> 1) & (third >> 2) & (fourth >> 3)
+                lines |= first & (second << 1) & (third << 2) & (fourth << 3)
         if lines:
             pay[turn] += 1
             pay[1 - turn] -= 1
@@ -79,11 +80,9 @@ class ConnectFour(ArrayGame):
         for row in range(rows):
             own, other = int(s.discs[seat, rows - 1 - row]), int(s.discs[1 - seat, rows - 1 - row])
             for column in range(columns):
-                out[0, row, column] = (own >> column) & 1
-            for column in range(columns):
-                out[1, row, column] = (other >> column) & 1
-            for column in range(columns):
-                out[2, row, column] = (((own | other) >> column) & 1) ^ 1
+                mine, others = (own >> column) & 1, (other >> column) & 1
+                out[0, row, column], out[1, row, column] = mine, others
+                out[2, row, column] = 1 - mine - others
 
     def describe(self, s: Any, seat: int) -> str:
         columns = len(self.moves)

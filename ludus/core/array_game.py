@@ -28,7 +28,7 @@ NATURE = -1  # what `mover` returns when chance decides,
 OVER = -2  # when the game has ended,
 TOGETHER = -3  # and when all seats move at once
 MADE_AGAIN = frozenset({  # attributes of a game that no copy of it takes along
-    "first", "_opening", "_known", "_choices", "_chances", "_desk", "_loops", "_turns", "_asked", "_played", "_remembers",
+    "first", "_opening", "_known", "_choices", "_chances", "_desk", "_loops", "_turns", "_unpaid", "_asked", "_played", "_remembers",
 })  # fmt: skip
 NOBODY = np.zeros(0, np.int32)  # the moves of those who move at once, where one moves alone
 REMEMBERED = 8192  # positions about which a scalar game keeps what it was asked,
@@ -316,16 +316,39 @@ class ArrayGame(Game[Position]):
 
     def _swift(self, loops: ModuleType, record: bytes, move: int, together: NDArray[np.int32]) -> Position:
         """The position after a move, and in the same call who is next and what it may do."""
-        desk = self._desk
-        desk.bytes[:] = record
-        mover = loops.solo_play(desk.state, move, together, desk.pay, desk.mask, desk.odds)
-        after = Position(desk.state.tobytes(), tuple(desk.pay.tolist()))
+        state, octets, pay, mask, odds = self._desk.parts
+        octets[:] = record
+        mover = loops.solo_play(state, move, together, pay, mask, odds)
+        return self._reached(mover, state, pay, mask, odds)
+
+    def happen(self, state: Position, rng: np.random.Generator) -> tuple[int, Position]:
+        loops = self._loops
+        if (
+            loops is None or self._remembers or loops.TOSSES
+        ):  # a toss may take another outcome for the same number
+            return super().happen(state, rng)
+        self._played += 1
+        after, octets, pay, mask, odds = self._desk.parts
+        octets[:] = state.record
+        outcome, mover = loops.solo_happen(after, float(rng.random()), pay, mask, odds)
+        return outcome, self._reached(mover, after, pay, mask, odds)
+
+    def _reached(
+        self, mover: int, state: NDArray[Any], pay: NDArray[Any], mask: NDArray[Any], odds: NDArray[Any]
+    ) -> Position:
+        """The position that compiled rules have left on the desk."""
+        paid, earned = self._unpaid, pay.tobytes()
+        after = Position(state.tobytes(), paid[earned] if earned in paid else tuple(pay.tolist()))
         after.mover, after.game = mover, self
         if mover >= 0:
-            after.options = {self.seats[mover]: self._choice(desk.mask.tobytes())}
+            after.options = {self.seats[mover]: self._choice(mask.tobytes())}
         elif mover == NATURE:
-            after.chance = self._possible(desk.odds.tobytes())
+            after.chance = self._possible(odds.tobytes())
         return after
+
+    @functools.cached_property
+    def _unpaid(self) -> dict[bytes, tuple[float, ...]]:
+        return {bytes(4 * len(self.seats)): (0.0,) * len(self.seats)}
 
     @functools.cached_property
     def _desk(self) -> Desk:

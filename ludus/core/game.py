@@ -273,6 +273,11 @@ class Game(ABC, Generic[S]):
         """Outcomes and their probabilities when `turn(state) == (CHANCE,)`."""
         raise NotImplementedError(f"{self.id} has no chance moves")
 
+    def happen(self, state: S, rng: np.random.Generator) -> tuple[int, S]:
+        """Nature's move, drawn by one uniform number: the outcome, and the state after it."""
+        outcome = draw(float(rng.random()), self.chance(state))
+        return outcome, self.play(state, {CHANCE: outcome})
+
     def cut(self, state: S) -> bool:
         """Whether a game in which nobody moves any more was stopped by a limit, and did not end."""
         return False
@@ -361,6 +366,19 @@ def _fingerprint(kind: type, params: bytes) -> str:
         except (OSError, TypeError):  # typed at a prompt: the name is all there is
             h.update(cls.__qualname__.encode())
     return h.hexdigest()
+
+
+def draw(u: float, chance: Sequence[tuple[int, float]]) -> int:
+    """The outcome that u, uniform in [0, 1), falls on; the probabilities beside them add up to one.
+
+    >>> draw(0.5, [(3, 0.25), (1, 0.75)])
+    1
+    """
+    for outcome, share in chance:
+        u -= share
+        if u < 0:
+            return int(outcome)
+    return int([outcome for outcome, share in chance if share > 0][-1])  # rounding carried u past the last
 
 
 def role_of(seat: Seat) -> str:

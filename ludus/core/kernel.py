@@ -66,6 +66,12 @@ def pick(mask: Any, i: int, u: float) -> int:
     for a in range(moves):
         total += int(mask[i, a])
     j, low = int(u * total), 0
+    if moves <= CHUNK:
+        for a in range(moves):
+            j -= int(mask[i, a])
+            if j < 0:
+                return a
+        return -1
     while low < moves:
         high, here = min(low + CHUNK, moves), 0
         for a in range(low, high):
@@ -119,6 +125,12 @@ def outcome(s: Any, p: Any, u: float) -> int:
         return toss(s, u)
     p[:] = 0.0
     odds(s, p)
+    return fall(p, u)
+
+
+@jit(forceinline=True)
+def fall(p: Any, u: float) -> int:
+    """The outcome that u in [0, 1) falls on."""
     c = 0
     while c < p.shape[0] - 1 and u >= p[c]:
         u -= p[c]
@@ -314,14 +326,31 @@ def solo_play(states: Any, a: int, actions: Any, pay: Any, mask: Any, p: Any) ->
         joint(states[0], actions, pay)
     else:
         move(states[0], a, pay)
-    m = mover(states[0])
+    return shown(states[0], mask, p)
+
+
+@jit(forceinline=True)
+def shown(s: Any, mask: Any, p: Any) -> int:
+    """Write what whoever is next may do, or nature's odds; return who is next."""
+    m = mover(s)
     if m >= 0:
         mask[:] = 0
-        legal(states[0], m, mask)
+        legal(s, m, mask)
     elif CHANCY and m == NATURE:
         p[:] = 0.0
-        odds(states[0], p)
+        odds(s, p)
     return m
+
+
+@jit(cache=True)
+def solo_happen(states: Any, u: float, pay: Any, mask: Any, p: Any) -> tuple[int, int]:
+    """The same for nature's move: play what u in [0, 1) makes of it; return the outcome, and who is next."""
+    p[:] = 0.0
+    odds(states[0], p)
+    a = fall(p, u)
+    pay[:] = 0.0
+    move(states[0], a, pay)
+    return a, shown(states[0], mask, p)
 
 
 @jit(cache=True)

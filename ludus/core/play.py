@@ -58,11 +58,15 @@ def play(
         if lineup is None or seeds is None:
             raise TypeError("play(game, lineup, seeds) needs a lineup and seeds")
         game = make(what, **match.pop("params", {})) if isinstance(what, str) else what
-        table = seat_up(game, lineup)
+        table = _Seated(seat_up(game, lineup))
         what = (Match(game, table, seed, **match) for seed in seeds)
     elif lineup is not None or seeds is not None:
         raise TypeError("play(matches) takes its lineups and seeds from the matches")
     return _Hall(at_once).run(iter([what] if isinstance(what, Match) else what))
+
+
+class _Seated(dict[Seat, Agent]):
+    """A lineup with an agent at every seat already."""
 
 
 class _Hall:
@@ -109,7 +113,9 @@ class _Hall:
         game = match.game if isinstance(match.game, Game) else self._game(match)
         if match.task is not None:
             game = with_task(game, match.task)
-        live = Live(match, game, seat_up(game, match.lineup, self._agents))
+        seated = isinstance(match.lineup, _Seated) and match.task is None
+        agents: Any = match.lineup if seated else seat_up(game, match.lineup, self._agents)
+        live = Live(match, game, agents)
         self.live[live.key] = live
         self._advance(live)
 

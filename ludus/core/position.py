@@ -60,6 +60,13 @@ class Desk(threading.local):
         self.bytes = self.state.view(np.uint8).data
         self.pay, self.mask = np.zeros(len(game.seats), np.float32), np.zeros(len(game.moves), np.uint8)
         self.odds = np.zeros(game.outcomes)
+        self.parts = (
+            self.state,
+            self.bytes,
+            self.pay,
+            self.mask,
+            self.odds,
+        )  # at one go: each look takes its time
 
 
 class Record:

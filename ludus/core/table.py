@@ -6,7 +6,7 @@ and for the doors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -136,9 +136,12 @@ class Table:
         game = self.game
         turn = game.turn(state)
         while turn == _NATURE:
-            outcome = self._outcome(state)
+            if self._given is None:
+                outcome, state = game.happen(state, self._stream())
+            else:
+                outcome = self._recorded(state, self._given)
+                state = game.play(state, {CHANCE: outcome})
             self.chance.append(outcome)
-            state = game.play(state, {CHANCE: outcome})
             if payoff := game.payoff(state):
                 self._pay(payoff, paid)
             turn = game.turn(state)
@@ -146,13 +149,10 @@ class Table:
         if not turn:
             self.end = "cut" if game.cut(state) else "over"
 
-    def _outcome(self, state: Any) -> int:
-        chance = self.game.chance(state)
-        if self._given is None:
-            return draw(self._stream(), chance)
-        outcome, outcomes = next(self._given, None), [possible for possible, _ in chance]
-        if outcome is None or outcome not in outcomes:
-            raise RecordError(f"{self.game.id}: chance cannot give {outcome!r} here; possible are {outcomes}")
+    def _recorded(self, state: Any, given: Iterator[int]) -> int:
+        outcome, possible = next(given, None), [outcome for outcome, _ in self.game.chance(state)]
+        if outcome is None or outcome not in possible:
+            raise RecordError(f"{self.game.id}: chance cannot give {outcome!r} here; possible are {possible}")
         return int(outcome)
 
     def _pay(self, payoff: Mapping[Seat, float], paid: Pay) -> None:
@@ -186,13 +186,3 @@ class Credit:
                 self.rewards[self.last[seat]] += amount
             else:
                 self.early[seat] = self.early.get(seat, 0.0) + amount
-
-
-def draw(rng: np.random.Generator, chance: Sequence[tuple[int, float]]) -> int:
-    """One of nature's outcomes, drawn by one uniform number with the probabilities beside them, which add up to one."""
-    u = float(rng.random())
-    for outcome, share in chance:
-        u -= share
-        if u < 0:
-            return int(outcome)
-    return int([outcome for outcome, share in chance if share > 0][-1])  # rounding carried u past the last

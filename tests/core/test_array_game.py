@@ -311,6 +311,37 @@ def test_the_scalar_game_refuses_what_the_rules_do_not_allow() -> None:
         game.play(game.play(dealt, {"chance": 0}), {"player_0": 2})
 
 
+@pytest.mark.skipif(not COMPILED, reason="numba is not installed: there is nothing to compare with")
+@pytest.mark.parametrize("name", ["spiral_kuhn_poker", "leduc_poker", "pig"])
+def test_nature_does_compiled_what_it_does_in_python(name) -> None:
+    game, plain = ludus.make(name), ludus.make(name)
+    game._loops, game._remembers, drawn = game._compiled(), False, set()
+    for seed in range(20):
+        rngs = np.random.default_rng(seed), np.random.default_rng(seed)
+        states = tuple(made.start(rng) for made, rng in zip((game, plain), rngs, strict=True))
+        for _ in range(200):
+            turn = game.turn(states[0])
+            assert plain.turn(states[1]) == turn
+            if not turn:
+                break
+            if turn == (ludus.CHANCE,):
+                assert game.chance(states[0]) == plain.chance(states[1])
+                told = [
+                    made.happen(state, rng)
+                    for made, state, rng in zip((game, plain), states, rngs, strict=True)
+                ]
+                (outcome, *_), (other, *_) = told
+                states = told[0][1], told[1][1]
+                assert (outcome, states[0]) == (other, states[1])
+                drawn.add(outcome)
+                continue
+            legal = np.flatnonzero(plain.options(states[1], turn[0]).legal)
+            assert np.flatnonzero(game.options(states[0], turn[0]).legal).tolist() == legal.tolist()
+            move = {turn[0]: int(legal[seed % len(legal)])}
+            states = game.play(states[0], move), plain.play(states[1], move)
+    assert len(drawn) > 1
+
+
 @pytest.mark.parametrize("remembers", [True, False])
 def test_threads_may_play_one_compiled_game(remembers, monkeypatch) -> None:
     """What the rules write in while a move is played belongs to the thread."""
