@@ -87,7 +87,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _about(options: argparse.Namespace) -> dict[str, Any]:
+def about(options: argparse.Namespace) -> dict[str, Any]:
     """The day, the machine and the command."""
     return {
         "date": time.strftime("%Y-%m-%d"),
@@ -109,8 +109,14 @@ def _commit() -> str:
 def keep(name: str, what: Any, options: argparse.Namespace) -> None:
     """Write results as JSON, with the day, the machine and the command."""
     RESULTS.mkdir(exist_ok=True)
-    told = json.dumps({"about": _about(options), "results": what}, indent=1)
+    told = json.dumps({"about": about(options), "results": what}, indent=1)
     (RESULTS / f"{name}.json").write_text(told + "\n", encoding="utf-8")
+
+
+def earlier(name: str) -> dict[str, Any]:
+    """The results that are kept so far."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else {}
 
 
 def kept_rows(name: str) -> list[dict[str, Any]]:
@@ -135,8 +141,8 @@ def keep_row(name: str, row: dict[str, Any], key: Sequence[str]) -> None:
 
 def footnote(name: str, options: argparse.Namespace) -> None:
     """Print when and how a table was made, and where its figures are kept."""
-    about = _about(options)
+    told = about(options)
     print(
-        f"\n{about['date']}, {about['machine']}; medians (ranges) of {options.repetitions} runs of {options.seconds:g} s"
+        f"\n{told['date']}, {told['machine']}; medians (ranges) of {options.repetitions} runs of {options.seconds:g} s"
     )
     print(f"kept in {(RESULTS / name).relative_to(Path(__file__).parents[1])}.json\n", flush=True)

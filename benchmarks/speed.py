@@ -7,9 +7,10 @@ tensors and legal moves written; PettingZoo by its classic environments, one pro
 plays 50 steps in one call as Pgx's scan does, and `step(random_actions())`, which returns to Python after each. Of two
 batch sizes each side is measured with the one that does more in a second of trying. The limit is what memory could
 move: the bytes that a move reads and writes, at the speed at which numpy copies an array too large for the caches, on
-as many threads.
+as many threads; none is told for records of over a kilobyte, of which a move touches a part.
 
-A peer that is not installed, or has no such game, is left out. What is found is kept after each game.
+A peer that is not installed, or has no such game, is left out. What is found is kept after each game, beside what was
+found of others before.
 
 Example:
     python benchmarks/speed.py --games kuhn_poker tic_tac_toe --seconds 2
@@ -28,7 +29,20 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from measuring import Run, cell, footnote, judged, keep, measure, parser, repeated, table, times
+from measuring import (
+    Run,
+    about,
+    cell,
+    earlier,
+    footnote,
+    judged,
+    keep,
+    measure,
+    parser,
+    repeated,
+    table,
+    times,
+)
 
 import ludus
 from ludus.core.array_game import ArrayGame
@@ -268,7 +282,7 @@ def row(name: str, found: dict[str, list[float]], limit: float) -> list[str]:
     said += [cell(spiel) if spiel else "", judged(times(stroll, spiel), loop) if spiel else ""]
     said += [f"{times(stroll, two):.3g}" if two else ""]
     said += [cell(zoo) if zoo else "", judged(times(stroll, zoo), env) if zoo else ""]
-    return [*said, f"{limit / 1e6:.0f} ({100 * statistics.median(stroll) / limit:.0f} %)"]
+    return [*said, f"{limit / 1e6:.0f} ({100 * statistics.median(stroll) / limit:.0f} %)" if limit else ""]
 
 
 HEAD = (
@@ -281,14 +295,15 @@ def compare(names: Sequence[str], options: argparse.Namespace) -> None:
     """The table of all games."""
     peers = {name for name in ("pyspiel", "pgx", "pettingzoo") if importlib.util.find_spec(name)}
     moved = copied()
-    kept = {}
+    kept = earlier("speed").get("games", {})
     print(f"M moves/s; memory copies {moved / 1e9:.1f} GB/s\n\n{table(HEAD, [])}")
     for name in names:
         found = measure(runs_of(name, peers), options)
-        limit = moved / bytes_of(ludus.make(name.split()[0], **GAMES[name].get("params", {})))  # type: ignore[arg-type]
-        kept[name] = {"moves a second": found, "limit": limit}
+        game: Any = ludus.make(name.split()[0], **GAMES[name].get("params", {}))
+        limit = moved / bytes_of(game) if game.record.itemsize <= 1024 else 0.0
+        kept[name] = {"moves a second": found, "limit": limit, "about": about(options)}
         print(f"| {' | '.join(row(name, found, limit))} |", flush=True)
-        keep("speed", {"copied bytes a second": moved, "games": kept}, options)
+        keep("speed", {"games": kept}, options)
     footnote("speed", options)
 
 
