@@ -255,17 +255,17 @@ def better(who: str, made: Callable[[int], Run]) -> dict[str, Run]:
 
 def runs_of(name: str, peers: set[str]) -> dict[str, Run]:
     """Ours, and the peers that have the game."""
-    about = GAMES[name]
-    game = ludus.make(name.split(maxsplit=1)[0], **about.get("params", {}))
+    entry = GAMES[name]
+    game = ludus.make(name.split(maxsplit=1)[0], **entry.get("params", {}))
     assert isinstance(game, ArrayGame)
     runs = better("ludus stroll", partial(ours, game, stroll=True))
     runs |= better("ludus step", partial(ours, game, stroll=False))
-    if "pgx" in peers and "pgx" in about:
-        runs |= better("pgx", partial(pgx, about["pgx"]))
-    if "pyspiel" in peers and "spiel" in about:
-        runs |= {"spiel": open_spiel(about["spiel"]), "spiel 2": two_processes(about["spiel"])}
-    if "pettingzoo" in peers and "zoo" in about:
-        runs["zoo"] = classic(about["zoo"])
+    if "pgx" in peers and "pgx" in entry:
+        runs |= better("pgx", partial(pgx, entry["pgx"]))
+    if "pyspiel" in peers and "spiel" in entry:
+        runs |= {"spiel": open_spiel(entry["spiel"]), "spiel 2": two_processes(entry["spiel"])}
+    if "pettingzoo" in peers and "zoo" in entry:
+        runs["zoo"] = classic(entry["zoo"])
     return runs
 
 

@@ -327,7 +327,6 @@ class ArrayGame(Game[Position]):
             loops is None or self._remembers or loops.TOSSES
         ):  # a toss may take another outcome for the same number
             return super().happen(state, rng)
-        self._played += 1
         after, octets, pay, mask, odds = self._desk.parts
         octets[:] = state.record
         outcome, mover = loops.solo_happen(after, float(rng.random()), pay, mask, odds)

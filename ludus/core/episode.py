@@ -259,6 +259,12 @@ def _step_in(d: Mapping[str, Any]) -> Step:
     )  # fmt: skip
 
 
+def _mark_in(stream: Any) -> str:
+    if not isinstance(stream, str):
+        raise RecordError(f"stream {stream!r} is no text")
+    return stream
+
+
 def _episode_in(d: Mapping[str, Any]) -> Episode:
     if d["format"] != FORMAT:
         raise RecordError(f"format {d['format']!r}, and this version reads {FORMAT}")
@@ -278,7 +284,7 @@ def _episode_in(d: Mapping[str, Any]) -> Episode:
         bootstrap=d.get("bootstrap", {}),
         fault=d.get("fault", ""),
         failed=d.get("failed", ""),
-        stream=str(d.get("stream", "")),
+        stream=_mark_in(d.get("stream", "")),
         game_fingerprint=d.get("game_fingerprint", ""),
         agent_fingerprints=d.get("agent_fingerprints", {}),
     )

@@ -49,24 +49,13 @@ class Desk(threading.local):
     """What compiled rules read and write when one move is played, for each thread its own: nothing is allocated for it.
 
     Attributes:
-        state: (1,) of the record type; `bytes` is its memory.
-        pay: (K,) float32.
-        mask: (A,) uint8.
-        odds: (C,) float64.
+        parts: the position (1,) of the record type, its memory, pay (K,) float32, mask (A,) uint8 and odds (C,) float64.
     """
 
     def __init__(self, game: ArrayGame) -> None:
-        self.state = np.zeros(1, game.record)
-        self.bytes = self.state.view(np.uint8).data
-        self.pay, self.mask = np.zeros(len(game.seats), np.float32), np.zeros(len(game.moves), np.uint8)
-        self.odds = np.zeros(game.outcomes)
-        self.parts = (
-            self.state,
-            self.bytes,
-            self.pay,
-            self.mask,
-            self.odds,
-        )  # at one go: each look takes its time
+        state = np.zeros(1, game.record)
+        pay, mask = np.zeros(len(game.seats), np.float32), np.zeros(len(game.moves), np.uint8)
+        self.parts = state, state.view(np.uint8).data, pay, mask, np.zeros(game.outcomes)
 
 
 class Record:

@@ -115,9 +115,11 @@ def test_an_altered_seed_is_refused() -> None:
     alike = next(seed for seed in range(1, 99) if first(seed=seed).chance == episode.chance)
     for seed in (4, 5, alike):
         line = json.loads(episode.to_json())
-        for stream in (line["stream"], None, ""):
+        for stream in (line["stream"], ""):
             line["match"]["seed"], line["stream"] = seed, stream
             assert refusal(Episode.from_json(json.dumps(line)))[0] == "rules"
+    with pytest.raises(RecordError, match="stream None is no text"):
+        Episode.from_json(json.dumps(line | {"stream": None}))
 
 
 def test_an_altered_chance_outcome_is_refused() -> None:
