@@ -2,7 +2,7 @@
 
 A move is one decision of one seat; chance is settled inside the step, finished games start again in it, and what the
 next mover sees and may do is written every time. Peers do the same work: Pgx by `vmap`, `jit` and a compiled scan of
-50 steps with automatic reset; OpenSpiel by its Python loop, one game at a time in one process and in two, observation
+50 steps with automatic reset, of 4 where 50 would take it a minute; OpenSpiel by its Python loop, one game at a time in one process and in two, observation
 tensors and legal moves written; PettingZoo by its classic environments, one process. Ours in two ways: `stroll`, which
 plays 50 steps in one call as Pgx's scan does, and `step(random_actions())`, which returns to Python after each. Of two
 batch sizes each side is measured with the one that does more in a second of trying. The limit is what memory could
@@ -65,8 +65,9 @@ GAMES: dict[str, dict[str, Any]] = {
     "othello": {"pgx": "othello", "spiel": "othello", "least": 10},
     "hex": {"pgx": "hex", "spiel": "hex", "least": 5},
     "go": {"params": {"size": 9}, "pgx": "go_9x9", "spiel": "go(board_size=9)", "least": 5},
-    "go 19": {"params": {"size": 19}, "pgx": "go_19x19", "spiel": "go(board_size=19)", "zoo": "go_v5", "least": 5},
-    "chess": {"pgx": "chess", "spiel": "chess", "zoo": "chess_v6", "least": 5},
+    "go 19": {"params": {"size": 19}, "pgx": "go_19x19", "spiel": "go(board_size=19)", "zoo": "go_v5", "least": 5,
+              "scan": 4},
+    "chess": {"pgx": "chess", "scan": 4, "spiel": "chess", "zoo": "chess_v6", "least": 5},
     "backgammon": {"pgx": "backgammon", "spiel": "backgammon"},
     "liars_dice": {"spiel": "liars_dice"},
     "breakthrough": {"spiel": "breakthrough"},
@@ -93,7 +94,7 @@ def ours(game: ArrayGame, rows: int, *, stroll: bool) -> Run:
     return repeated(work)
 
 
-def pgx(name: str, rows: int) -> Run:
+def pgx(name: str, rows: int, steps: int = STEPS) -> Run:
     """Pgx: random legal moves, step with automatic reset, in one compiled scan."""
     import jax
     from pgx import make
@@ -114,7 +115,7 @@ def pgx(name: str, rows: int) -> Run:
                 after.observation.sum(),
             )  # or the compiler leaves observations out
 
-        return jax.lax.scan(one, state, jax.random.split(key, STEPS))
+        return jax.lax.scan(one, state, jax.random.split(key, steps))
 
     state = jax.vmap(env.init)(jax.random.split(jax.random.PRNGKey(0), rows))
     state, _ = jax.block_until_ready(scan(state, jax.random.PRNGKey(1)))
@@ -124,7 +125,7 @@ def pgx(name: str, rows: int) -> Run:
         nonlocal state, count
         count += 1
         state, _ = jax.block_until_ready(scan(state, jax.random.PRNGKey(count)))
-        return STEPS * rows
+        return steps * rows
 
     return repeated(work)
 
@@ -261,7 +262,7 @@ def runs_of(name: str, peers: set[str]) -> dict[str, Run]:
     runs = better("ludus stroll", partial(ours, game, stroll=True))
     runs |= better("ludus step", partial(ours, game, stroll=False))
     if "pgx" in peers and "pgx" in entry:
-        runs |= better("pgx", partial(pgx, entry["pgx"]))
+        runs |= better("pgx", partial(pgx, entry["pgx"], steps=entry.get("scan", STEPS)))
     if "pyspiel" in peers and "spiel" in entry:
         runs |= {"spiel": open_spiel(entry["spiel"]), "spiel 2": two_processes(entry["spiel"])}
     if "pettingzoo" in peers and "zoo" in entry:

@@ -32,6 +32,7 @@ import os
 import platform
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,15 +59,18 @@ SIMULATIONS, POSITIONS, DISCS, GAMES = 200, 1000, (12, 32), 200
 
 
 class Bound(NamedTuple):
-    """What a measure should come to: `bound` at most, or at least."""
+    """What a measure should come to: `bound` at most, or at least; or a measure that is only told."""
 
     measure: str
-    bound: float
+    bound: float | None = None
     least: bool = False
 
-    def met(self, number: float) -> bool:
-        """Whether a seed's figure is good enough."""
-        return number >= self.bound if self.least else number <= self.bound
+    def judged(self, found: Sequence[float]) -> str:
+        """How many seeds' figures are good enough."""
+        if self.bound is None:
+            return ""
+        met = sum(one >= self.bound if self.least else one <= self.bound for one in found)
+        return f"at {'least' if self.least else 'most'} {self.bound:g}: {met} of {len(found)} met"
 
 
 BOUNDS = {
@@ -74,6 +78,7 @@ BOUNDS = {
     "dark_hex": [Bound("learned_best_response", 0.25)],
     "kuhn_poker": [Bound("nash_conv", 0.04)],
     "leduc_poker": [Bound("nash_conv_average", 0.36), Bound("nash_conv", 0.36)],
+    "liars_dice": [Bound("nash_conv_average"), Bound("nash_conv")],
     "phantom_tic_tac_toe": [Bound("learned_best_response", 0.20)],
     "tic_tac_toe": [Bound("losses", 0.0)],
 }
@@ -171,9 +176,8 @@ def told() -> str:
         half = (
             T[len(found)] * statistics.stdev(found) / len(found) ** 0.5 if len(found) in T else float("nan")
         )
-        met = f"at {'least' if bound.least else 'most'} {bound.bound:g}: {sum(map(bound.met, found))} of {len(found)} met"
         lines.append(
-            [game, bound.measure, " ".join(f"{number:.3f}" for number in found), f"{mean:.3f} ± {half:.3f}", met,
+            [game, bound.measure, " ".join(f"{number:.3f}" for number in found), f"{mean:.3f} ± {half:.3f}", bound.judged(found),
              f"{mine[0]['decisions'] / 1e6:.1f} M", f"{statistics.mean(row['minutes'] for row in mine):.1f}"]
         )  # fmt: skip
     return table(

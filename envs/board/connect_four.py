@@ -26,6 +26,7 @@ class ConnectFour(ArrayGame):
     seats = ("player_0", "player_1")
     zero_sum = True
     perfect_information = True
+    version = 1
 
     def __init__(self, rows: int = 6, columns: int = 7) -> None:
         if not (4 <= rows <= 100 and 4 <= columns <= 60):
@@ -39,7 +40,7 @@ class ConnectFour(ArrayGame):
              ("over", np.int8)]
         )  # fmt: skip
         self.moves = tuple(str(column + 1) for column in range(columns))
-        self.shape = (3, rows, columns)  # planes: own discs, the other's, free places; the lowest row last
+        self.shape = (3, rows, columns)  # planes: own discs, the other's, ones; the lowest row last
 
     def setup(self, s: Any) -> None:
         s.left = s.discs.shape[1] * len(self.moves)
@@ -77,12 +78,11 @@ class ConnectFour(ArrayGame):
     @staticmethod
     def observe(s: Any, seat: int, out: Any) -> None:
         rows, columns = out.shape[1:]
+        out[2] = 1  # where the board is: convolutions see its edges, and no board is all zeros
         for row in range(rows):
             own, other = int(s.discs[seat, rows - 1 - row]), int(s.discs[1 - seat, rows - 1 - row])
             for column in range(columns):
-                mine, others = (own >> column) & 1, (other >> column) & 1
-                out[0, row, column], out[1, row, column] = mine, others
-                out[2, row, column] = 1 - mine - others
+                out[0, row, column], out[1, row, column] = (own >> column) & 1, (other >> column) & 1
 
     def describe(self, s: Any, seat: int) -> str:
         columns = len(self.moves)

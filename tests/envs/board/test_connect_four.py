@@ -52,10 +52,10 @@ def test_a_full_board_is_a_draw() -> None:
     assert game.view(state, "player_0").text == ("You play x.\no o x x\nx x o o\no x x o\nx o o x\n1 2 3 4")
 
 
-def test_planes_are_own_other_and_free_with_the_floor_last() -> None:
+def test_planes_are_own_other_and_ones_with_the_floor_last() -> None:
     game, state = drop("31")
-    own, other, free = game.view(state, "player_1").features
-    assert (own + other + free == 1).all()
+    own, other, ones = game.view(state, "player_1").features
+    assert (ones == 1).all()
     assert np.argwhere(own).tolist() == [[5, 0]]
     assert np.argwhere(other).tolist() == [[5, 2]]
 
