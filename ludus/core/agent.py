@@ -48,12 +48,10 @@ class Request:
         sample: draws a legal reply from a generator, for agents that play free replies at random.
         complaint: why the last reply could not be used, when the same turn is asked again.
         attempt: how many replies to this turn could not be used.
-
-    `rng` and `rules` may be given as functions of the seat, which are called when they are first asked for.
     """
 
     __slots__ = (
-        "_rng", "_rules", "attempt", "complaint", "complete", "game", "key", "options", "past", "sample", "seat", "state",
+        "attempt", "complaint", "complete", "game", "key", "options", "past", "rng", "rules", "sample", "seat", "state",
         "view",
     )  # fmt: skip
 
@@ -65,8 +63,8 @@ class Request:
         view: View,
         options: Options,
         past: Sequence[tuple[View, Move]],
-        rng: np.random.Generator | Callable[[Seat], np.random.Generator],
-        rules: str | Callable[[Seat], str] = "",
+        rng: np.random.Generator,
+        rules: str = "",
         complete: bool = False,
         state: Any = None,
         sample: Callable[[np.random.Generator], Move] | None = None,
@@ -75,23 +73,9 @@ class Request:
     ) -> None:
         self.key, self.game, self.seat = key, game, seat
         self.view, self.options, self.past = view, options, past
-        self._rng, self._rules = rng, rules
+        self.rng, self.rules = rng, rules
         self.complete, self.state, self.sample = complete, state, sample
         self.complaint, self.attempt = complaint, attempt
-
-    @property
-    def rng(self) -> np.random.Generator:
-        """The seat's own stream."""
-        if not isinstance(self._rng, np.random.Generator):
-            self._rng = self._rng(self.seat)
-        return self._rng
-
-    @property
-    def rules(self) -> str:
-        """The prose of the rules."""
-        if not isinstance(self._rules, str):
-            self._rules = self._rules(self.seat)
-        return self._rules
 
     @property
     def information(self) -> str:
@@ -100,8 +84,7 @@ class Request:
 
     def replace(self, **changes: Any) -> Request:
         """The same request but for some attributes."""
-        kept = {name.removeprefix("_"): getattr(self, name) for name in self.__slots__}
-        return Request(**{**kept, **changes})
+        return Request(**{name: getattr(self, name) for name in Request.__slots__} | changes)
 
 
 def information(seat: Seat, view: View, past: Sequence[tuple[View, Move]] = ()) -> str:

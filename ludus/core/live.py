@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -39,18 +39,42 @@ def ask(agent: Agent, requests: list[Request]) -> Sequence[Decision]:
     return decisions
 
 
-class Streams(dict[Seat, np.random.Generator]):
-    """The generators of a match's seats, made when they are first asked for: a function of the seat."""
+class Turn(Request):
+    """A request of a match in progress: what few agents read is worked out for those who do."""
 
-    def __init__(self, match: Match, game: Game[Any]) -> None:
-        super().__init__()
-        self.seed, self.sample, self.seats = match.seed, match.sample, game.seats
+    __slots__ = ("_before", "_live", "_state")
 
-    def __missing__(self, seat: Seat) -> np.random.Generator:
-        self[seat] = seat_stream(self.seed, self.sample, self.seats.index(seat))
-        return self[seat]
+    def __init__(self, live: Live, seat: Seat, complaint: str = "") -> None:
+        game, state = live.game, live.table.state
+        self.key, self.game, self.seat = live.key, game.id, seat
+        self.view = game.view(state, seat)
+        due = seat in live.table.turn
+        self.options = game.options(state, seat) if due else game.interface(seat).options
+        self.complete = game.view_is_complete
+        self.complaint = complaint
+        self.attempt = len(live.rejected[seat]) if seat in live.rejected else 0
+        self._live, self._state, self._before = live, state, len(live.steps)
 
-    __call__ = dict.__getitem__
+    @property
+    def past(self) -> tuple[tuple[View, Move], ...]:  # type: ignore[override]
+        return self._live.past(self.seat, self._before)
+
+    @property
+    def rng(self) -> np.random.Generator:  # type: ignore[override]
+        return self._live.stream(self.seat)
+
+    @property
+    def rules(self) -> str:  # type: ignore[override]
+        return self._live.game.rules(self.seat)
+
+    @property
+    def state(self) -> Any:
+        live = self._live
+        return self._state if live.game.perfect_information or self.seat in live.match.privileged else None
+
+    @property
+    def sample(self) -> Callable[[np.random.Generator], Move]:  # type: ignore[override]
+        return partial(self._live.game.sample, self._state, self.seat)
 
 
 class Live:
@@ -66,41 +90,39 @@ class Live:
         self.places: list[int] = []  # and where each belongs in the record: by round, and in this by seat
         self.round = 0
         self.credit = Credit(self.table.opening)
-        self.past: dict[Seat, tuple[tuple[View, Move], ...]] = dict.fromkeys(game.seats, ())
         self.asked: set[Seat] = set()
         self.rejected: dict[Seat, list[str]] = {}
         self.fault = ""
         self.failed: Seat = ""
         self.bootstrap: dict[Seat, float] = {}
-        self._streams, self._rules = Streams(match, game), game.rules  # for requests, made once
+        self._pasts: dict[Seat, tuple[int, tuple[tuple[View, Move], ...]]] = {}
+        self._streams: dict[Seat, np.random.Generator] = {}
 
     def requests(self) -> list[Request]:
         """Requests to the seats that owe a move and have not been asked."""
-        due = []
+        due: list[Request] = []
         for seat in self.table.waiting:
             if seat not in self.asked:
                 self.asked.add(seat)
-                due.append(self._request(seat))
+                due.append(Turn(self, seat))
         return due
 
-    def _request(self, seat: Seat, complaint: str = "") -> Request:
-        game, state = self.game, self.table.state
-        sees_state = game.perfect_information or seat in self.match.privileged
-        return Request(
-            self.key,
-            game.id,
-            seat,
-            game.view(state, seat),
-            game.options(state, seat) if seat in self.table.turn else game.interface(seat).options,
-            self.past[seat],
-            self._streams,
-            self._rules,
-            game.view_is_complete,
-            state if sees_state else None,
-            partial(game.sample, state, seat),
-            complaint,
-            len(self.rejected.get(seat, ())),
-        )
+    def past(self, seat: Seat, before: int) -> tuple[tuple[View, Move], ...]:
+        """What a seat saw and did in so many steps."""
+        known, past = self._pasts.get(seat, (0, ()))
+        if known > before:
+            known, past = 0, ()
+        since = self.steps[known:before]
+        past += tuple((cast("View", step.view), step.move) for step in since if step.seat == seat)
+        self._pasts[seat] = before, past
+        return past
+
+    def stream(self, seat: Seat) -> np.random.Generator:
+        """A seat's own generator."""
+        if seat not in self._streams:
+            index = self.game.seats.index(seat)
+            self._streams[seat] = seat_stream(self.match.seed, self.match.sample, index)
+        return self._streams[seat]
 
     def take(self, request: Request, decision: Decision) -> Request | None:
         """Settle one decision; return a new request if the same turn is asked again."""
@@ -125,7 +147,7 @@ class Live:
                 return None
             if read != "forfeit" and len(self.rejected.get(seat, ())) < self.match.illegal.times:
                 self.rejected.setdefault(seat, []).append(str(move) if decision.raw is None else decision.raw)
-                return self._request(seat, complaint=why)
+                return Turn(self, seat, why)
             move, read, penalty = self._unusable(request, move, why)
         elif seat in self.rejected:
             read = "retry"
@@ -154,7 +176,6 @@ class Live:
         self.credit.decide(seat)
         self.steps.append(step)
         self.places.append(self.round * len(self.game.seats) + self.game.seats.index(seat))
-        self.past[seat] += ((view, move),)
         if penalty:
             self.table.returns[seat] += penalty
             self.earn({seat: penalty})
@@ -179,7 +200,7 @@ class Live:
             self.bootstrap = {
                 seat: 0.0
                 if self.game.out(self.table.state, seat)
-                else float(agent.value([self._request(seat)])[0])
+                else float(agent.value([Turn(self, seat)])[0])
                 for seat, agent in self.agents.items()
                 if seat not in self.crew and hasattr(agent, "value")
             }
