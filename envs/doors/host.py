@@ -172,10 +172,14 @@ class Light:
     def answer(self, seat: Seat, action: Any) -> Light | Hosted:
         """Play `action`, as `Hosted.answer` does; itself, or the game that has taken its place."""
         options = self.options(seat)
-        if type(action) is not int and isinstance(action, np.integer):
+        if isinstance(action, np.integer):
             action = int(action)
-        legal = type(action) is int and isinstance(options, Choice) and action in options
-        if not legal or len(self.moves) >= self.most:
+        if (
+            type(action) is not int
+            or type(options) is not Choice
+            or action not in options
+            or len(self.moves) >= self.most
+        ):
             return self.whole().answer(seat, action)
         self.moves.append((seat, action))
         self.moved.add(seat)

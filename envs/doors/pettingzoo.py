@@ -128,12 +128,11 @@ class _Zoo(Door[Hosted | Light]):
         return observation(live.sight(seat), live.options(seat), self._faces[seat], text=self.text)
 
     def _info(self, seat: Seat, live: Hosted | Light) -> dict[str, Any]:
-        info = live.account(seat)
+        info, mask = live.account(seat), self._anything[seat]
         info["redeals"] = self._redeals
-        options = live.options(seat)
-        mask = options.legal.view(INT8) if isinstance(options, Choice) else self._anything[seat]
         if mask is not None:
-            info["action_mask"] = mask
+            options = live.options(seat)
+            info["action_mask"] = mask if options is None else options.legal.view(INT8)  # type: ignore[union-attr]
         return info
 
 

@@ -125,7 +125,8 @@ def observation(
     """What a seat sees, fit for `observation_space(interface, text=text)`; fresh arrays each time."""
     seen: dict[str, Any] = {"text": view.text} if text or interface.shape is None else {}
     if interface.shape is not None:
-        seen["observation"] = np.array(view.features, interface.dtype)
+        assert view.features is not None  # of the interface's own shape and dtype
+        seen["observation"] = view.features.copy()
         if (mask := mask_of(options, interface)) is not None:
             seen["action_mask"] = mask
     return seen

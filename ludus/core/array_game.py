@@ -171,7 +171,9 @@ class ArrayGame(Game[Position]):
     def _ask(self, rule: str, record: bytes, *given: Any) -> Any:
         """What a rule, compiled or not, says of a position."""
         if self._loops is not None:
-            return getattr(self._loops, f"solo_{rule}")(np.frombuffer(bytearray(record), self.record), *given)
+            state, octets, *_ = self._desk.parts
+            octets[:] = record
+            return getattr(self._loops, f"solo_{rule}")(state, *given)
         return getattr(self, rule)(self.open(record), *given)
 
     @functools.cached_property
