@@ -23,7 +23,7 @@ import numpy as np
 
 from ludus.core.agent import Agent
 from ludus.core.errors import ConfigError, ContractError, MissingExtra
-from ludus.core.game import CHANCE, Choice, Game, Seat
+from ludus.core.game import CHANCE, Game, Seat
 from ludus.core.match import Illegal
 from ludus.core.reading import write_move
 
