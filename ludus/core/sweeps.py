@@ -105,6 +105,7 @@ def regrets(
     own[0] = 1.0
     others[0] = 1.0
     nature[0] = 1.0
+    worth[0] = 0.0
     for e in range(len(parent)):
         p, c = parent[e], child[e]
         worth[c] = 0.0

@@ -10,7 +10,8 @@ from ludus.core.exact import nash_conv, uniform
 from ludus.core.registry import make
 from ludus.core.solvers import METHODS, Solver, solve
 
-KUHN, LEDUC = "kuhn_poker", "leduc_poker"
+KUHN, LEDUC, BLOTTO = "kuhn_poker", "leduc_poker", "colonel_blotto"  # of these the last begins with a decision
+SPIEL = {BLOTTO: "turn_based_simultaneous_game(game=blotto(coins=10,fields=3))"}
 
 
 def curve(game, method, marks, **settings):
@@ -37,10 +38,10 @@ def test_nash_conv_along_the_way(game, method, marks, expected, digits) -> None:
 
 
 @pytest.mark.parametrize(("method", "theirs"), [("cfr", "CFRSolver"), ("cfr_plus", "CFRPlusSolver")])
-@pytest.mark.parametrize(("game", "iterations"), [(KUHN, 1000), (LEDUC, 150)])
+@pytest.mark.parametrize(("game", "iterations"), [(KUHN, 1000), (LEDUC, 150), (BLOTTO, 100)])
 def test_the_same_as_openspiel_iteration_by_iteration(game, iterations, method, theirs) -> None:
     pyspiel = pytest.importorskip("pyspiel")
-    known = pyspiel.load_game(game)
+    known = pyspiel.load_game(SPIEL.get(game, game))
     solver, ours = getattr(pyspiel, theirs)(known), Solver.of(game, method)
     for mark in (iterations // 10, iterations):
         while ours.iteration < mark:
@@ -130,6 +131,15 @@ def test_mirror_descent_comes_near_with_its_last_policy() -> None:
     assert curve(KUHN, "mmd", [3000], eta=0.1, anneal=False, follow=0.05)[0] < 0.01
     still = curve(KUHN, "mmd", [3000], eta=0.1, anneal=False)[0]
     assert still > 0.2  # a magnet that does not move holds it at a quantal response
+
+
+@pytest.mark.parametrize(("method", "most"), {
+    "cfr": 0.02, "cfr_br": 0.1, "cfr_plus": 0.001, "discounted_cfr": 0.001, "linear_cfr": 0.002, "external_sampling": 0.1,
+    "fictitious_play": 0.1, "mmd": 0.05, "outcome_sampling": 0.6,
+}.items())  # fmt: skip
+def test_games_that_begin_with_a_decision_are_solved(method, most) -> None:
+    game = make("goofspiel", cards=4, order="descending", returns="point_difference")
+    assert nash_conv(game, solve(game, 500, method)) < most < nash_conv(game, uniform(game))
 
 
 def test_three_players_and_simultaneous_moves_are_solved_too() -> None:
