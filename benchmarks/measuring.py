@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -91,19 +92,24 @@ def about(options: argparse.Namespace) -> dict[str, Any]:
     """The day, the machine and the command."""
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "command": f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}".strip(),
+        "command": f"python benchmarks/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}".strip(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}",
-        "seconds": options.seconds, "repetitions": options.repetitions, "commit": _commit(),
+        "seconds": options.seconds, "repetitions": options.repetitions, "commit": commit(),
     }  # fmt: skip
 
 
-def _commit() -> str:
-    """What was measured, where this is a checkout."""
-    asked = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty", "--exclude=*"]
+def commit() -> str:
+    """What was measured, where this is a checkout; "-dirty" after it where more than results has been changed since."""
+    git = ["git", "-C", str(RESULTS.parents[1])]
+    changed = [*git, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results"]
     try:
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+        asked = [
+            subprocess.run(one, capture_output=True, text=True, check=True).stdout.strip()
+            for one in ([*git, "rev-parse", "--short", "HEAD"], changed)
+        ]
     except (OSError, subprocess.CalledProcessError):
         return ""
+    return asked[0] + ("-dirty" if asked[1] else "")
 
 
 def keep(name: str, what: Any, options: argparse.Namespace) -> None:

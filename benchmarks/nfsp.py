@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import RESULTS, keep_row, kept_rows, table
+from measuring import RESULTS, commit, keep_row, kept_rows, table
 
 from ludus.arenas.web.curves import Curve, Series
 from ludus.arenas.web.picture import write_picture
@@ -127,6 +127,7 @@ def job(who: str, game: str, seed: int, share: float) -> dict[str, Any]:
     return {
         "game": game, "who": who, "seed": seed, "share": share, "cpu_seconds": round(time.process_time() - began),
         "date": time.strftime("%Y-%m-%d"), "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "commit": commit(),
         "command": command if share == 1 else f"{command} --share {share:g}",
         "points": [(played, round(found, 4)) for played, found in points],
     }  # fmt: skip

@@ -214,10 +214,10 @@ def walk_aec(env: Any) -> Run:
     return repeated(work)
 
 
-def classic(name: str) -> Run:
-    """A classic environment of PettingZoo's."""
+def classic(name: str, *, raw: bool = False) -> Run:
+    """A classic environment of PettingZoo's, in its wrappers or without."""
     module = importlib.import_module(f"pettingzoo.classic.{name}")
-    return walk_aec(module.env())
+    return walk_aec(module.raw_env() if raw else module.env())
 
 
 def copied(threads: int = 2, size: int = 1 << 26) -> float:

@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from measuring import keep_row, kept_rows, table
+from measuring import commit, keep_row, kept_rows, table
 from numpy.typing import NDArray
 
 from ludus.agents.connect_four_oracle import FULL, label, positions
@@ -155,6 +155,7 @@ def job(game: str, seed: int, *, shipped: bool) -> dict[str, Any]:
         "game": game, "seed": seed, **measured(rules, folder, seed), "decisions": last["global_step"],
         "minutes": round(last["time/seconds"] / 60, 2), "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "commit": commit(),
         "command": f"make strength GAME={game} SEED={seed}",
     }  # fmt: skip
     if shipped:
