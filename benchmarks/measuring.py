@@ -147,8 +147,6 @@ def keep_row(name: str, row: dict[str, Any], key: Sequence[str]) -> None:
 
 def footnote(name: str, options: argparse.Namespace) -> None:
     """Print when and how a table was made, and where its figures are kept."""
-    told = about(options)
-    print(
-        f"\n{told['date']}, {told['machine']}; medians (ranges) of {options.repetitions} runs of {options.seconds:g} s"
-    )
+    told, each = about(options), f" of {options.seconds:g} s" * bool(options.seconds)
+    print(f"\n{told['date']}, {told['machine']}; medians (ranges) of {options.repetitions} runs{each}")
     print(f"kept in {(RESULTS / name).relative_to(Path(__file__).parents[1])}.json\n", flush=True)

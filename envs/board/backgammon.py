@@ -39,17 +39,19 @@ class Backgammon(ArrayGame):
 
     Source: the rules are those of OpenSpiel's backgammon, where one action is two checkers' moves; moves are those of
     Pgx (Koyamada et al. 2023, arXiv 2303.17503), whose rules do not ask for as many dice as can be played. OpenSpiel's
-    hyper_backgammon pays nobody (it waits for fifteen checkers); here who wins is paid 1.
+    hyper_backgammon pays nobody (it waits for fifteen checkers); here who wins is paid 1. Its max_player_turns is one less
+    than our turns.
 
     Args:
         scoring: "winloss"; "gammons", which count 2; "full", backgammons count 3.
-        hyper: three checkers each, on the points 24, 23 and 22; always one point to win.
-        turns: after so many turns the game is drawn; OpenSpiel's max_player_turns is one less.
+        hyper: whether there are only three checkers each, on the points 24, 23 and 22; always one point to win.
+        turns: after so many turns the game is drawn.
     """
 
     seats = ("player_0", "player_1")
     zero_sum = True
     perfect_information = True
+    version = 1
     outcomes = 36  # 6 (x - 1) + y - 1 for dice x and y: in the first throw of player_0 and 1, then the higher and lower
     # Sets of places, as each seat counts: held by own checkers, by a lone one, by two or more of the other.
     record = np.dtype(

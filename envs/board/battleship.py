@@ -43,6 +43,7 @@ class Battleship(ArrayGame):
     """
 
     seats = ("player_0", "player_1")
+    version = 1
     compiled: ClassVar[bool] = True
 
     def __init__(

@@ -29,6 +29,7 @@ class Breakthrough(ArrayGame):
     seats = ("player_0", "player_1")
     zero_sum = True
     perfect_information = True
+    version = 1
 
     def __init__(self, rows: int = 8, columns: int = 8) -> None:
         if not (4 <= rows <= 26 and 2 <= columns <= 26):

@@ -41,6 +41,7 @@ class Checkers(ArrayGame):
     seats = ("player_0", "player_1")
     zero_sum = True
     perfect_information = True
+    version = 1
     # far: where each seat's men become kings; ways: the pieces that may move each way; taking: whether they jump;
     # idle: moves since something was taken.
     record = np.dtype(

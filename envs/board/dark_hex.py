@@ -28,12 +28,12 @@ class DarkHex(ArrayGame):
 
     Args:
         size: rows and columns.
-        abrupt: a try at a taken cell costs the turn.
+        abrupt: whether a try at a taken cell costs the turn.
     """
 
     seats = ("player_0", "player_1")
     zero_sum = True
-    version = 1
+    version = 2
 
     def __init__(self, size: int = 3, abrupt: bool = False) -> None:
         if not 2 <= size <= 11:

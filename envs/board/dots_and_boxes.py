@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ludus.core.array_game import OVER, ArrayGame
-from ludus.core.game import Seat
 from ludus.core.registry import register
 
 
@@ -24,12 +23,13 @@ class DotsAndBoxes(ArrayGame):
     Args:
         rows: of boxes.
         columns: of boxes.
-        margin: by how many boxes one wins is what one wins.
+        margin: whether what one wins is by how many boxes.
     """
 
     seats = ("player_0", "player_1")
     zero_sum = True
     perfect_information = True
+    version = 1
 
     def __init__(self, rows: int = 2, columns: int = 2, margin: bool = False) -> None:
         if not (1 <= rows <= 20 and 1 <= columns <= 20):
@@ -107,10 +107,6 @@ class DotsAndBoxes(ArrayGame):
                     "".join(("|" if lines[first + c] else " ") + cells[c] for c in range(self.columns + 1))
                 )
         return f"You play {'xo'[seat]}.\n" + "\n".join(rows)
-
-    def rules(self, seat: Seat) -> str:
-        told = super().rules(seat)
-        return f"{told} What you win or lose is by how many boxes." if self.margin else told
 
 
 def close(s: Any, r: int, c: int) -> int:

@@ -61,6 +61,7 @@ class Go(ArrayGame):
     seats = ("player_0", "player_1")
     zero_sum = True
     perfect_information = True
+    version = 1
     view_is_complete = False  # what was on the board more than eight moves ago may not come about again
     compiled: ClassVar[bool] = True
 

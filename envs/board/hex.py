@@ -35,6 +35,7 @@ class Hex(ArrayGame):
     seats = ("player_0", "player_1")
     zero_sum = True
     perfect_information = True
+    version = 1
 
     def __init__(self, size: int = 11, swap: bool = False) -> None:
         if not 2 <= size <= 26:

@@ -62,7 +62,7 @@ class Nim(ArrayGame):
         s.heaps[a // s.most] -= a % s.most + 1
         left = 0
         for heap in s.heaps:
-            left += heap
+            left |= heap
         if left == 0:
             pay[s.turn] += 1
             pay[1 - s.turn] -= 1

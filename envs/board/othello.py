@@ -35,6 +35,7 @@ class Othello(ArrayGame):
     seats = ("player_0", "player_1")
     zero_sum = True
     perfect_information = True
+    version = 1
     record = np.dtype(
         [
             ("discs", np.uint64, 2),

@@ -23,12 +23,12 @@ class PhantomTicTacToe(ArrayGame):
     abrupt). Value to player_0: .6667, in the abrupt version .5502 (Rudolph et al. 2025, arXiv 2502.08938).
 
     Args:
-        abrupt: a try at a taken square costs the turn.
+        abrupt: whether a try at a taken square costs the turn.
     """
 
     seats = ("player_0", "player_1")
     zero_sum = True
-    version = 1
+    version = 2
     record = np.dtype(
         [("marks", np.int16, 2), ("known", np.int16, 2), ("tries", np.int8, (2, 9)), ("count", np.int8, 2),
          ("turn", np.int8), ("over", np.int8), ("abrupt", np.int8)]

@@ -31,6 +31,7 @@ class Pig(ArrayGame):
 
     zero_sum = True
     perfect_information = True
+    version = 1
 
     def __init__(self, players: int = 2, goal: int = 100, sides: int = 6, horizon: int = 1000) -> None:
         if not (2 <= players <= 10 and 1 <= goal <= 10_000 and 2 <= sides <= 20 and 1 <= horizon <= 30_000):

@@ -8,7 +8,7 @@ import numpy as np
 
 from ludus.core.array_game import OVER, ArrayGame
 from ludus.core.errors import UnknownName
-from ludus.core.game import Seat
+from ludus.core.game import Game, Seat
 from ludus.core.registry import register
 
 TEXTS = ("plain", "textarena")
@@ -95,4 +95,4 @@ class TicTacToe(ArrayGame):
         return f"You play {self.marks[seat]}.\n\n{board}\n\nAvailable Moves: {free or 'none'}"
 
     def rules(self, seat: Seat) -> str:
-        return _TEXTARENA if self.textarena else super().rules(seat)
+        return _TEXTARENA if self.textarena else Game.rules(self, seat)

@@ -8,7 +8,6 @@ import numpy as np
 
 from ludus.core.array_game import NATURE, OVER, TOGETHER, ArrayGame
 from ludus.core.errors import UnknownName
-from ludus.core.game import Seat
 from ludus.core.registry import register
 
 ORDERS, RETURNS = ("random", "ascending", "descending"), ("win_loss", "point_difference", "total_points")
@@ -28,10 +27,12 @@ class Goofspiel(ArrayGame):
         cards: of each player, and as many prizes: 2 to 16.
         players: 2 to 6.
         order: how prizes are turned up: "random", "ascending" or "descending".
-        imperfect: bids are not shown, only who took each prize.
+        imperfect: whether bids are never shown, only who took each prize.
         returns: "win_loss": 1 shared by the winners, the others lose 1 together; "point_difference": points less
             the mean of all; "total_points".
     """
+
+    version = 1
 
     def __init__(
         self,
@@ -128,15 +129,6 @@ class Goofspiel(ArrayGame):
         if s.played < self.cards and s.prizes[s.played]:
             told.append(f"The prize is now {s.prizes[s.played]}.")
         return " ".join(told) or "No prize is turned up yet."
-
-    def rules(self, seat: Seat) -> str:
-        told = [super().rules(seat)]
-        if self.imperfect:
-            told.append("Bids are never shown, only who took each prize.")
-        if self.returns != "win_loss":
-            less = ", less the mean of all" if self.returns == "point_difference" else ""
-            told.append(f"What you earn is your points{less}.")
-        return " ".join(told)
 
 
 def last_bids(s: Any) -> None:

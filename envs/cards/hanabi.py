@@ -50,6 +50,7 @@ class Hanabi(ArrayGame):
     """
 
     zero_sum = False
+    version = 1
     view_is_complete = False
 
     def __init__(

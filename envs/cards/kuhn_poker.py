@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ludus.core.array_game import NATURE, OVER, ArrayGame
-from ludus.core.game import Seat
+from ludus.core.game import Game, Seat
 from ludus.core.registry import register
 
 PASS, BET = 1, 2  # as written in the record; 0 is "not yet"
@@ -132,7 +132,7 @@ class KuhnPoker(ArrayGame):
     def rules(self, seat: Seat) -> str:
         players = len(self.seats)
         if players == 2:
-            return super().rules(seat)
+            return Game.rules(self, seat)
         return _MANY.format(players=players, cards=players + 1, ranks=", ".join(RANKS[-players - 1 :]))
 
 

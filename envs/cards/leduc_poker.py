@@ -27,7 +27,7 @@ class LeducPoker(ArrayGame):
     split the pot. What you win or lose is counted in chips, at most thirteen.
 
     Source: F. Southey and others, "Bayes' Bluff: Opponent Modelling in Poker", UAI 2005; the rules
-    are those of OpenSpiel's leduc_poker. Value to player_0: about -.0855.
+    are those of OpenSpiel's leduc_poker. Value to player_0: about -.0856.
     """
 
     seats = ("player_0", "player_1")

@@ -60,6 +60,7 @@ class NoLimitHoldem(ArrayGame):
 
     seats = ("player_0", "player_1")
     zero_sum = True
+    version = 1
     outcomes = 52
     dtype = "float32"
 

@@ -34,7 +34,7 @@ class ColonelBlotto(ArrayGame):
         fields: 1 to 6, with at most 32,767 ways to divide the coins.
     """
 
-    version = 1  # the rules say who earns how much
+    version = 2  # the rules say who earns how much
     zero_sum = True
 
     def __init__(self, players: int = 2, coins: int = 10, fields: int = 3) -> None:

@@ -5,7 +5,8 @@ An agent has a `name` and `act(requests)`. It may also have
     submit(requests), poll()   to answer at its own pace (language-model engines); `poll` returns
                                the (request, decision) pairs that are ready, at once
     value(requests)            (N,) what each seat expects to earn from here on
-    probabilities(requests)    a list of N arrays (A,), where it knows its own mixing
+    probabilities(requests)    a list of N arrays (A,), where it knows its own mixing; requests may be put again and
+                               again, and their generators are not drawn from
     close(keys)                ends the sessions of finished episodes
     fingerprint()              a hash of what it is: weights, settings
 """

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ludus.core.compiled import COMPILED, helpers, kernel
 from ludus.core.errors import ContractError, IllegalMove
-from ludus.core.game import CHANCE, Choice, Game, Interface, Seat, View
+from ludus.core.game import CHANCE, Choice, Game, Interface, Seat, View, settings
 from ludus.core.position import Desk, Position, Record, Sight
 
 NATURE = -1  # what `mover` returns when chance decides,
@@ -29,6 +29,7 @@ OVER = -2  # when the game has ended,
 TOGETHER = -3  # and when all seats move at once
 MADE_AGAIN = frozenset({  # attributes of a game that no copy of it takes along
     "first", "_opening", "_known", "_choices", "_chances", "_desk", "_loops", "_turns", "_unpaid", "_asked", "_played", "_remembers",
+    "_rules",
 })  # fmt: skip
 NOBODY = np.zeros(0, np.int32)  # the moves of those who move at once, where one moves alone
 REMEMBERED = 8192  # positions about which a scalar game keeps what it was asked,
@@ -360,19 +361,33 @@ class ArrayGame(Game[Position]):
         if seat not in turn:
             raise IllegalMove(f"{self.id}: it is not the turn of {seat} but of {', '.join(turn) or 'nobody'}")
         if seat == CHANCE:
-            for outcome, _ in self.chance(state):
-                if outcome == move:
-                    return
+            possible = [outcome for outcome, _ in self.chance(state)]
+            if move in possible:
+                return
         else:
             legal = self.options(state, seat).legal
             if 0 <= move < len(legal) and legal[move]:
                 return
-        raise IllegalMove(f"{self.id}: {seat} cannot play {move!r} here")
+            possible = np.flatnonzero(legal).tolist()
+        some = ", ".join(self._called(seat, one) for one in possible[:12]) + ", ..." * (len(possible) > 12)
+        raise IllegalMove(f"{self.id}: {seat} cannot play {self._called(seat, move)} here; legal are {some}")
+
+    def _called(self, seat: Seat, move: int) -> str:
+        """A move's number, and its name where it has one."""
+        return f"{move} ({self.moves[move]})" if seat != CHANCE and 0 <= move < len(self.moves) else str(move)
 
     def payoff(self, state: Position) -> Mapping[Seat, float]:
         if not any(state.paid):
             return {}
         return {seat: paid for seat, paid in zip(self.seats, state.paid, strict=True) if paid}
+
+    def rules(self, seat: Seat) -> str:
+        return self._rules
+
+    @functools.cached_property
+    def _rules(self) -> str:
+        """What the docstring says, and the parameters, which decide what is played."""
+        return "\n\n".join(filter(None, (super().rules(""), settings(self))))
 
     def interface(self, seat: Seat) -> Interface:
         return Interface(Choice(self.moves, np.ones(len(self.moves), np.bool_)), self.shape, self.dtype)

@@ -347,6 +347,34 @@ def _prose(kind: type) -> str:
     return told.split("\n\nSource:")[0].split("\n\nArgs:")[0]
 
 
+@functools.cache
+def _documented(kind: type) -> tuple[tuple[str, str], ...]:
+    """The parameters that a docstring tells of: names, with commas where several share a line, and what is said."""
+    _, _, told = inspect.cleandoc(kind.__doc__ or "").partition("\n\nArgs:\n")
+    lines = told.split("\n\n")[0].replace("\n        ", " ").splitlines()
+    return tuple((names.strip(), said.strip()) for names, _, said in (line.partition(":") for line in lines))
+
+
+def settings(game: Game[Any]) -> str:
+    """What a game's parameters mean, as its docstring says, and what they are here: a line for each, if any."""
+    bound = inspect.signature(type(game).__init__).bind(game, **game.params)
+    bound.apply_defaults()
+    lines = []
+    for names, said in _documented(type(game)):
+        given = [_plain(bound.arguments[name]) for name in names.split(", ")]
+        if any(given):
+            lines.append(f"- {names}: {said} Here {', '.join(given)}.")
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(_plain, value))
+    return "" if value is None else str(value)
+
+
 def _jsonable(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): _jsonable(v) for k, v in value.items()}

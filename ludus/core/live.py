@@ -25,6 +25,8 @@ MACHINERY = (CrewError, OSError, RuntimeError, MemoryError)
 
 def broken(fault: BaseException) -> Failure:
     """What a fault of machinery makes of the seats that were waiting for it."""
+    if isinstance(fault, (NotImplementedError, RecursionError)):  # which are runtime errors to Python
+        raise fault
     return Failure(str(fault) if isinstance(fault, CrewError) else f"{type(fault).__name__}: {fault}")
 
 

@@ -15,6 +15,7 @@ from typing import Any, cast, overload
 
 from ludus.core.agent import Agent, Decision, Request
 from ludus.core.episode import Episode
+from ludus.core.errors import ContractError
 from ludus.core.game import Game, Seat
 from ludus.core.live import MACHINERY, Live, ask, broken, with_task
 from ludus.core.match import Match
@@ -175,7 +176,11 @@ class _Hall:
                 continue
             for request, decision in ready:
                 some = True
-                del waiting[id(request)]
+                if waiting.pop(id(request), None) is None:
+                    raise ContractError(
+                        f"{agent.name} gave back a request of {request.seat} in {request.game} that it does not hold: "
+                        "poll hands back the very objects that submit was given, each once"
+                    )
                 self._take(request, decision)
         return some
 

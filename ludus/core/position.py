@@ -74,8 +74,16 @@ class Record:
         raise AttributeError(f"the record has no field {name!r}; its fields are {', '.join(fields)}")
 
     def tobytes(self) -> bytes:
-        """The position as it is now."""
-        for name in self._row.dtype.names or ():
+        """The position as it is now.
+
+        Raises:
+            AttributeError: something was written that is no field.
+        """
+        names = self._row.dtype.names or ()
+        if len(self.__dict__) > len(names) + 1:
+            wrong = ", ".join(sorted(self.__dict__.keys() - {*names, "_row"}))
+            raise AttributeError(f"the record has no field {wrong}; its fields are {', '.join(names)}")
+        for name in names:
             self._row[name] = self.__dict__[name]
         return self._row.tobytes()
 

@@ -26,6 +26,14 @@ from ludus.core.solver import METHODS, Solver
 __all__ = ["METHODS", "MirrorDescent", "Solver", "solve"]
 
 
+def matched(regret: Rows, even: Rows) -> Rows:
+    """The policy (I, A) that regrets (I, A) ask for: in proportion where some are positive, elsewhere even (I, A)."""
+    positive = np.maximum(regret, 0.0)
+    whole = positive.sum(1, keepdims=True)
+    policy: Rows = np.divide(positive, whole, out=even.copy(), where=whole > 0)
+    return policy
+
+
 class CFR(Solver, name="cfr"):
     """Counterfactual regret minimisation, players updating in turn.
 
@@ -74,9 +82,7 @@ class CFR(Solver, name="cfr"):
         self.total[own] *= (t / (t + 1)) ** gamma
 
     def _match(self, own: NDArray[np.bool_]) -> None:
-        positive = np.maximum(self.regret[own], 0.0)
-        whole = positive.sum(1, keepdims=True)
-        self.current[own] = np.divide(positive, whole, out=self.even[own], where=whole > 0)
+        self.current[own] = matched(self.regret[own], self.even[own])
 
 
 class CFRPlus(CFR, name="cfr_plus"):
@@ -159,6 +165,7 @@ class Sampling(Solver):
     def run(self, iterations: int) -> None:
         self._sample(iterations)
         self.iteration += iterations
+        self.current = matched(self.regret, self.even)
 
     def _sample(self, iterations: int) -> None:
         raise NotImplementedError
@@ -170,10 +177,18 @@ class Sampling(Solver):
 
 
 class ExternalSampling(Sampling, name="external_sampling"):
-    """External sampling: all moves of the player who updates, one of everybody else's. Setting: seed."""
+    """External sampling: all moves of the player who updates, one of everybody else's. Setting: seed.
+
+    Raises:
+        ValueError: the game has one player; policies are averaged where another one updates.
+    """
 
     def __init__(self, game: Game[Any], seed: int = 0) -> None:
         super().__init__(game, seed)
+        if self.players < 2:
+            raise ValueError(
+                f"external sampling wants two players or more, and {game!r} has {self.players}: use cfr_plus"
+            )
         self._returned = np.zeros(self._policies.shape)
         self._under_way, self._paid = np.zeros(len(self._path), np.int64), np.zeros(len(self._path))
 

@@ -307,8 +307,24 @@ def test_the_scalar_game_refuses_what_the_rules_do_not_allow() -> None:
     dealt = game.play(start, {"chance": 2})
     with pytest.raises(IllegalMove, match="chance cannot play 2"):
         game.play(dealt, {"chance": 2})
-    with pytest.raises(IllegalMove, match="player_0 cannot play 2"):
+    with pytest.raises(IllegalMove, match=r"player_0 cannot play 2 here; legal are 0 \(pass\), 1 \(bet\)"):
         game.play(game.play(dealt, {"chance": 0}), {"player_0": 2})
+
+
+def test_what_is_written_to_no_field_is_an_error() -> None:
+    s = ludus.make("kuhn_poker").open(bytes(ludus.make("kuhn_poker").record.itemsize))
+    s.cuont = 1
+    with pytest.raises(AttributeError, match="no field cuont; its fields are cards"):
+        s.tobytes()
+
+
+def test_rules_say_what_the_parameters_are() -> None:
+    rules = ludus.make("dark_hex", abrupt=True).rules("player_0")
+    assert rules.endswith(
+        "- size: rows and columns. Here 3.\n- abrupt: whether a try at a taken cell costs the turn. Here yes."
+    )
+    assert "Here 2 3." in ludus.make("battleship", ship_sizes=[2, 3]).rules("player_0")
+    assert "Here" not in ludus.make("kuhn_poker").rules("player_0")
 
 
 @pytest.mark.skipif(not COMPILED, reason="numba is not installed: there is nothing to compare with")

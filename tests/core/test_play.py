@@ -6,7 +6,7 @@ import pytest
 from small_games import Dawdler, Errands, GuessCoin, Says
 
 from ludus.core.agent import Decision, Failure, Uniform
-from ludus.core.errors import ConfigError, CrewError, IllegalMove, UnknownName
+from ludus.core.errors import ConfigError, ContractError, CrewError, IllegalMove, UnknownName
 from ludus.core.game import Forfeit
 from ludus.core.match import Illegal, Match
 from ludus.core.play import play
@@ -164,8 +164,20 @@ def test_broken_wires_fail_the_seat_and_bugs_are_raised() -> None:
     (episode,) = play("kuhn_poker", {"player_0": Wire(TimeoutError("slow")), "player_1": Says(0)}, [0])
     assert (episode.end, episode.failed) == ("error", "player_0")
     assert "TimeoutError: slow" in episode.fault
-    with pytest.raises(KeyError):
-        list(play("kuhn_poker", {"player_0": Wire(KeyError("bug")), "player_1": Says(0)}, [0]))
+    for bug in (KeyError("bug"), NotImplementedError("bug"), RecursionError("bug")):
+        with pytest.raises(type(bug), match="bug"):
+            list(play("kuhn_poker", {"player_0": Wire(bug), "player_1": Says(0)}, [0]))
+
+
+def test_an_agent_that_answers_twice_is_told() -> None:
+    class Twice(Dawdler):
+        def poll(self):
+            return super().poll() * 2
+
+    with pytest.raises(
+        ContractError, match="gave back a request of player_. in kuhn_poker that it does not hold"
+    ):
+        list(play("kuhn_poker", {"player": Twice()}, [0]))
 
 
 def test_agents_with_a_pace_of_their_own_are_heard_beside_busy_ones() -> None:

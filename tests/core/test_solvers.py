@@ -10,7 +10,11 @@ from ludus.core.exact import nash_conv, uniform
 from ludus.core.registry import make
 from ludus.core.solvers import METHODS, Solver, solve
 
-KUHN, LEDUC, BLOTTO = "kuhn_poker", "leduc_poker", "colonel_blotto"  # of these the last begins with a decision
+KUHN, LEDUC, BLOTTO = (
+    "kuhn_poker",
+    "leduc_poker",
+    "colonel_blotto",
+)  # of these the last begins with a decision
 SPIEL = {BLOTTO: "turn_based_simultaneous_game(game=blotto(coins=10,fields=3))"}
 
 
@@ -175,6 +179,19 @@ def test_what_a_solver_does_not_know_is_an_error() -> None:
         Solver.of(KUHN, "outcome_sampling", explore=0.0)
     with pytest.raises(ContractError, match="does not move"):
         Solver.of(KUHN, "mmd", form="dilated", follow=0.1)
+
+
+def test_sampling_tells_the_policy_that_comes_next() -> None:
+    for method in ("external_sampling", "outcome_sampling"):
+        solver = Solver.of(KUHN, method)
+        solver.run(500)
+        positive = np.maximum(solver.regret, 0.0)
+        some = positive.sum(1) > 0
+        np.testing.assert_allclose(
+            solver.current[some], positive[some] / positive[some].sum(1, keepdims=True)
+        )
+        np.testing.assert_allclose(solver.current.sum(1), 1)
+        assert not np.allclose(solver.current, solver.even)
 
 
 def test_games_told_by_their_past_are_solved() -> None:

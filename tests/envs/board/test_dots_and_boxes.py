@@ -60,8 +60,8 @@ def test_equal_shares_are_a_draw() -> None:
     game = DotsAndBoxes(rows=1, columns=2, margin=True)
     state, _, earned = play(game, "h1-1 h2-1 h1-2 v1-1 v1-2 h2-2 v1-3")
     assert game.turn(state) == () and earned == [0, 0]
-    assert "by how many boxes" in game.rules("player_0")
-    assert "by how many boxes" not in DotsAndBoxes().rules("player_0")
+    assert "by how many boxes. Here yes." in game.rules("player_0")
+    assert "by how many boxes. Here no." in DotsAndBoxes().rules("player_0")
 
 
 def boxes_ahead(rows, columns):

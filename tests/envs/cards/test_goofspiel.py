@@ -83,8 +83,9 @@ def test_bids_are_told_or_not() -> None:
         views = [hidden.view(finish(hidden, b), seat) for b in (bids, others)]
         assert (views[0].text == views[1].text) == alike
         assert (views[0].features.tobytes() == views[1].features.tobytes()) == alike
-    assert "never shown" in hidden.rules("player_0") and "never shown" not in told.rules("player_0")
-    assert "your points, less the mean" in Goofspiel(returns="point_difference").rules("player_0")
+    assert "who took each prize. Here yes." in hidden.rules("player_0")
+    assert "who took each prize. Here no." in told.rules("player_0")
+    assert "Here point_difference." in Goofspiel(returns="point_difference").rules("player_0")
 
 
 def test_a_card_is_played_once() -> None:
