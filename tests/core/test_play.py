@@ -175,7 +175,7 @@ def test_an_agent_that_answers_twice_is_told() -> None:
             return super().poll() * 2
 
     with pytest.raises(
-        ContractError, match="gave back a request of player_. in kuhn_poker that it does not hold"
+        ContractError, match=r"gave back a request of player_. in kuhn_poker that it does not hold"
     ):
         list(play("kuhn_poker", {"player": Twice()}, [0]))
 
