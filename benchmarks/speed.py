@@ -1,13 +1,14 @@
 """Moves per second of array games under uniformly random legal play, beside peers in the same run.
 
 A move is one decision of one seat; chance is settled inside the step, finished games start again in it, and what the
-next mover sees and may do is written every time. Peers do the same work: Pgx by `vmap`, `jit` and a compiled scan of
-50 steps with automatic reset, of 4 where 50 would take it a minute, with JAX's default random numbers, its fastest here; OpenSpiel by its Python loop, one game at a time in one process and in two, observation
-tensors and legal moves written; PettingZoo by its classic environments, one process. Ours in two ways: `stroll`, which
-plays 50 steps in one call as Pgx's scan does, and `step(random_actions())`, which returns to Python after each. Of two
-batch sizes each side is measured with the one that does more in a second of trying. The limit is what memory could
-move: the bytes that a move reads and writes, at the speed at which numpy copies an array too large for the caches, on
-as many threads; none is told for records of over a kilobyte, of which a move touches a part.
+next mover sees and may do is written every time. Peers do the same work. Pgx: `vmap`, `jit` and a compiled scan of 50
+steps with automatic reset, of 4 where 50 would take it a minute, with JAX's default random numbers, its fastest here.
+OpenSpiel: its Python loop, one game at a time in one process and in two, observation tensors and legal moves written.
+PettingZoo: its classic environments, one process. Ours in two ways: `stroll`, which plays 50 steps in one call as Pgx's
+scan does, and `step(random_actions())`, which returns to Python after each. Of two batch sizes each side is measured
+with the one that does more in a second of trying. The limit is what memory could move: the bytes that a move reads and
+writes, at the speed at which numpy copies an array too large for the caches, on as many threads; none is told for
+records of over a kilobyte, of which a move touches a part.
 
 A peer that is not installed, or has no such game, is left out. What is found is kept after each game, beside what was
 found of others before.
