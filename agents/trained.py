@@ -15,7 +15,7 @@ from ludus.agents.exact import Tabular
 from ludus.agents.simple import rules_for
 from ludus.core.agent import Agent
 from ludus.core.errors import ConfigError, UnknownName
-from ludus.core.game import Game
+from ludus.core.game import Game, arguments
 from ludus.core.registry import make, register_agent
 
 SHIPPED = Path(__file__).with_name("shipped")
@@ -40,7 +40,8 @@ def trained(game: str | Game[Any], name: str = "", **params: Any) -> Agent:
     if not folder.is_dir():
         raise UnknownName("game that an agent comes for", rules.id, shipped())
     told = about(rules.id)
-    if make(rules.id, **told["params"]).params != rules.params or told["version"] != rules.version:
+    trained_for = arguments(make(rules.id, **told["params"]))
+    if trained_for != arguments(rules) or told["version"] != rules.version:
         raise ConfigError(
             f"the agent that comes with the package was trained for {rules.id} with {told['params'] or 'its defaults'}, "
             f"version {told['version']}; this is {rules!r}, version {rules.version}"

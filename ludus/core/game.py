@@ -355,13 +355,18 @@ def _documented(kind: type) -> tuple[tuple[str, str], ...]:
     return tuple((names.strip(), said.strip()) for names, _, said in (line.partition(":") for line in lines))
 
 
-def settings(game: Game[Any]) -> str:
-    """What a game's parameters mean, as its docstring says, and what they are here: a line for each, if any."""
+def arguments(game: Game[Any]) -> dict[str, Any]:
+    """What a game is made with, the defaults of what was not given among it."""
     bound = inspect.signature(type(game).__init__).bind(game, **game.params)
     bound.apply_defaults()
-    lines = []
+    return dict(list(bound.arguments.items())[1:])
+
+
+def settings(game: Game[Any]) -> str:
+    """What a game's parameters mean, as its docstring says, and what they are here: a line for each, if any."""
+    every, lines = arguments(game), []
     for names, said in _documented(type(game)):
-        given = [_plain(bound.arguments[name]) for name in names.split(", ")]
+        given = [_plain(every[name]) for name in names.split(", ")]
         if any(given):
             lines.append(f"- {names}: {said} Here {', '.join(given)}.")
     return "\n".join(lines)

@@ -25,7 +25,7 @@ def test_they_lose_as_little_as_is_told(game):
 
 
 def test_they_play():
-    assert {"kuhn_poker", "leduc_poker", "tic_tac_toe"} <= set(shipped())
+    assert {"dark_hex", "kuhn_poker", "leduc_poker", "phantom_tic_tac_toe", "tic_tac_toe"} <= set(shipped())
     (episode,) = ludus.play(
         "tic_tac_toe",
         {"player_0": "uniform", "player_1": ludus.make_agent("trained", game="tic_tac_toe")},
@@ -34,8 +34,20 @@ def test_they_play():
     assert episode.end == "over"
 
 
+@pytest.mark.parametrize(("game", "params"), [("phantom_tic_tac_toe", {}), ("dark_hex", {"abrupt": True})])
+def test_those_of_games_without_a_table_beat_random_play(game, params):
+    made = ludus.make(game, **params)
+    learned, earned = ludus.make_agent("trained", game=made), 0.0
+    for seat, other in (made.seats, made.seats[::-1]):
+        games = ludus.play(made, {seat: learned, other: "uniform"}, range(100))
+        earned += sum(episode.returns[seat] for episode in games) / 200
+    assert earned > 0.5  # the best responses to random play earn .78 and .74
+
+
 def test_other_rules_are_refused():
     with pytest.raises(UnknownName, match="game that an agent comes for"):
         ludus.make_agent("trained", game="nim")
     with pytest.raises(ConfigError, match="trained for kuhn_poker with its defaults"):
         ludus.make_agent("trained", game="kuhn_poker", players=3)
+    with pytest.raises(ConfigError, match="this is dark_hex"):
+        ludus.make_agent("trained", game="dark_hex")
