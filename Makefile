@@ -44,7 +44,7 @@ bench: $(installed) ## games, doors and solvers beside their peers, into benchma
 	$(bin)/python benchmarks/exact.py
 
 strength: $(installed) ## train GAME (kuhn_poker) from SEED (0) and measure it; goes on where it was stopped
-	$(bin)/python benchmarks/strength.py --game $(GAME) --seed $(SEED)
+	$(bin)/python benchmarks/strength.py --game $(GAME) --seed $(SEED) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench-lm: $(installed) ## tokens per second of self-play beside the engine alone, and of a training step beside TRL's
 	$(bin)/python benchmarks/rollout.py

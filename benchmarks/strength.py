@@ -20,6 +20,7 @@ interval (Student's t over seeds), and the bound. What is measured:
 
 Example:
     python benchmarks/strength.py --game kuhn_poker --seed 3
+    python benchmarks/strength.py --game connect_four --seed 1 --minutes 30
     python benchmarks/strength.py --game kuhn_poker --seed 0 --ship     # what `trained` then plays
     python benchmarks/strength.py --table
 """
@@ -141,9 +142,10 @@ def measured(game: Any, folder: Path, seed: int) -> dict[str, float]:
     return {measure: found.exploitability, **interval, "response_decisions": found.decisions}
 
 
-def job(game: str, seed: int, *, shipped: bool) -> dict[str, Any]:
+def job(game: str, seed: int, *, minutes: float | None, shipped: bool) -> dict[str, Any]:
     """Train, or go on training, and measure; and put what was learned into the package, if wanted."""
-    settings = load(HOME / "configs" / "strength" / f"{game}.toml", [f"seed={seed}", f'name="{game}_{seed}"'])
+    given = [f"seed={seed}", f'name="{game}_{seed}"', *([] if minutes is None else [f"minutes={minutes}"])]
+    settings = load(HOME / "configs" / "strength" / f"{game}.toml", given)
     folder, (played,) = Path(settings.root) / settings.name, settings.every_game
     train(settings, resume=(folder / "config.json").is_file())
     metrics = [
@@ -156,7 +158,7 @@ def job(game: str, seed: int, *, shipped: bool) -> dict[str, Any]:
         "minutes": round(last["time/seconds"] / 60, 2), "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "commit": commit(),
-        "command": f"make strength GAME={game} SEED={seed}",
+        "command": f"make strength GAME={game} SEED={seed}" + (f" MINUTES={minutes:g}" if minutes else ""),
     }  # fmt: skip
     if shipped:
         average = folder / "averages" / "main.json"
@@ -191,11 +193,12 @@ def main() -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--game", choices=list(BOUNDS))
     made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--minutes", type=float, help="of training at most, in place of the file's")
     made.add_argument("--ship", action="store_true", help="put what was learned into the package")
     made.add_argument("--table", action="store_true", help="only print what is kept")
     options = made.parse_args()
     if options.game and not options.table:
-        row = job(options.game, options.seed, shipped=options.ship)
+        row = job(options.game, options.seed, minutes=options.minutes, shipped=options.ship)
         keep_row("strength", row, ("game", "seed"))
         print(row)
     print(told())
