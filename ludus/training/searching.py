@@ -31,7 +31,7 @@ from ludus.training.collect import ArrayCollector, Seating, Stretch
 from ludus.training.gathering import Collect, Search
 from ludus.training.whole import WholeCollector
 
-BLOCK = 64  # positions that a network evaluates at a time, see `ludus.agents.network.evaluator`
+BLOCK = 64  # positions that a network evaluates at a time at least, see `ludus.agents.network.evaluator`
 
 
 class SearchCollector(WholeCollector):
@@ -55,6 +55,7 @@ class SearchCollector(WholeCollector):
         self.search = search
         settings: Any = {"exploration": search.exploration, "alpha": search.alpha, "share": search.share}
         share = -(-rows // search.threads)
+        self.block = max(BLOCK, share // 2)  # larger ones are faster, and pad more once few games go on
         self.trees = [tree.Search(game, share, search.simulations, **settings) for _ in range(search.threads)]
         # Each searches by itself: together in every layer of the network they would wait for each other.
         self._threads = ThreadPoolExecutor(search.threads, "ludus-search", torch.set_num_threads, (1,))
@@ -75,7 +76,7 @@ class SearchCollector(WholeCollector):
             super()._decide(s, t, mine, agent, uniform)
             return
         seeds = self.rng.integers(2**63, size=len(mine)).astype(np.uint64)
-        evaluate = evaluator(network, BLOCK, half=self.search.precision == "bfloat16")
+        evaluate = evaluator(network, self.block, half=self.search.precision == "bfloat16")
         shares = np.array_split(np.arange(len(mine)), min(len(self.trees), len(mine)))
         records = self.batch.records[mine]
         works = [
