@@ -6,6 +6,7 @@ VENV ?= .venv
 WORKERS ?= 2
 GAME ?= kuhn_poker
 SEED ?= 0
+MINUTES ?=
 
 bin := $(VENV)/bin
 installed := $(VENV)/.installed
@@ -43,7 +44,7 @@ bench: $(installed) ## games, doors and solvers beside their peers, into benchma
 	$(bin)/python benchmarks/doors.py
 	$(bin)/python benchmarks/exact.py
 
-strength: $(installed) ## train GAME (kuhn_poker) from SEED (0) and measure it; goes on where it was stopped
+strength: $(installed) ## train GAME (kuhn_poker) from SEED (0), for MINUTES or as its file says, and measure it; goes on where it was stopped
 	$(bin)/python benchmarks/strength.py --game $(GAME) --seed $(SEED) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench-lm: $(installed) ## tokens per second of self-play beside the engine alone, and of a training step beside TRL's
