@@ -10,11 +10,8 @@ from ludus.core.exact import nash_conv, uniform
 from ludus.core.registry import make
 from ludus.core.solvers import METHODS, Solver, solve
 
-KUHN, LEDUC, BLOTTO = (
-    "kuhn_poker",
-    "leduc_poker",
-    "colonel_blotto",
-)  # of these the last begins with a decision
+KUHN, LEDUC = "kuhn_poker", "leduc_poker"
+BLOTTO = "colonel_blotto"  # begins with a decision, and not with chance
 SPIEL = {BLOTTO: "turn_based_simultaneous_game(game=blotto(coins=10,fields=3))"}
 
 
