@@ -366,7 +366,7 @@ def settings(game: Game[Any]) -> str:
     """What a game's parameters mean, as its docstring says, and what they are here: a line for each, if any."""
     every, lines = arguments(game), []
     for names, said in _documented(type(game)):
-        given = [_plain(every[name]) for name in names.split(", ")]
+        given = [_plain(every[name]) for name in names.split(" (")[0].split(", ") if name in every]
         if any(given):
             lines.append(f"- {names}: {said} Here {', '.join(given)}.")
     return "\n".join(lines)

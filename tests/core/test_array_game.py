@@ -327,6 +327,22 @@ def test_rules_say_what_the_parameters_are() -> None:
     assert "Here" not in ludus.make("kuhn_poker").rules("player_0")
 
 
+class Sized(Deal):
+    """A game.
+
+    Args:
+        size (int): how large.
+        other: what no parameter is called.
+    """
+
+    def __init__(self, size: int = 3) -> None:
+        self.size = size
+
+
+def test_rules_tell_parameters_in_other_styles_of_docstrings_too() -> None:
+    assert Sized(4).rules("player_0") == "A game.\n\n- size (int): how large. Here 4."
+
+
 @pytest.mark.skipif(not COMPILED, reason="numba is not installed: there is nothing to compare with")
 @pytest.mark.parametrize("name", ["spiral_kuhn_poker", "leduc_poker", "pig"])
 def test_nature_does_compiled_what_it_does_in_python(name) -> None:
