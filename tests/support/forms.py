@@ -86,15 +86,11 @@ def compiled_rules(game: ArrayGame, moments: list[Moment]) -> Iterator[Moment]:
     def ask(rule, record, *given):
         states = np.frombuffer(bytearray(record), game.record)
         if rule in ("move", "joint"):
-            (played, pay), nobody = given, np.zeros(0, np.int32)
+            (played, pay), nobody, earned = given, np.zeros(0, np.int32), np.zeros_like(given[1])
             moves = (played, nobody) if rule == "move" else (0, played)
-            loops.solo_play(
-                opened(loops, states),
-                *moves,
-                pay,
-                np.zeros(len(game.moves), np.uint8),
-                np.zeros(game.outcomes),
-            )
+            room = np.zeros(len(game.moves), np.uint8), np.zeros(game.outcomes)
+            loops.solo_play(opened(loops, states), *moves, earned, *room)
+            pay += earned
             return None, states.tobytes()
         return getattr(loops, f"solo_{rule}")(opened(loops, states), *given), states.tobytes()
 
