@@ -55,7 +55,12 @@ class NetworkAgent:
         name: its name in records.
         network: the weights.
         version: how often it has been updated.
+
+    Attributes:
+        half: compute layers in bfloat16 while learning.
     """
+
+    half = False
 
     def __init__(self, name: str, network: Network, version: int = 0) -> None:
         self.name, self.network, self.version = name, network, version
@@ -172,7 +177,8 @@ class NetworkAgent:
             raise ValueError(
                 f"{self.name}: a network's move is one token, and these have {rows.ids.shape[1]}"
             )
-        logits, values = self.network(torch.from_numpy(rows.prompts))
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+            logits, values = (part.float() for part in self.network(torch.from_numpy(rows.prompts)))
         legal = torch.ones_like(logits, dtype=torch.bool)
         if rows.legal is not None:
             legal = torch.from_numpy(rows.legal[:, : logits.shape[1]])

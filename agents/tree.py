@@ -127,6 +127,7 @@ class Search:
         nodes = 1 + simulations * (2 if game.outcomes else 1)  # chance has nodes of its own
         self.tree = _tree(game, n, nodes)
         loops = kernel(game)
+        self._logits, self._values = np.zeros((n, len(game.moves)), np.float32), np.zeros(n, np.float32)
         records = {name: opened(loops, getattr(self.tree, name)) for name in _RECORDS}
         self._opened = self.tree._replace(**records)
 
@@ -137,9 +138,8 @@ class Search:
 
         Args:
             records: (n,) positions, n at most N. Rows that are over are left alone: no visits, value 0.
-            evaluate: features (n, *F) and legal moves (n, A) bool to logits (n, A), or logarithms of priors, and
-                values (n,), what the mover expects to earn from there on. In rows whose leaf is the end, features
-                are 0, all moves marked, and the answers not read. The arrays are overwritten afterwards.
+            evaluate: features (m, *F) and legal moves (m, A) bool of the leaves that are not the end, m of n, to
+                logits (m, A), or logarithms of priors, and values (m,), what the mover expects to earn from there on.
             seeds: (n,) of noise and chance; by default the rows' numbers.
 
         Raises:
@@ -189,13 +189,17 @@ class Search:
         return n
 
     def _asked(self, evaluate: Evaluate, n: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        logits, values = evaluate(self.tree.obs[:n], self.tree.mask[:n].view(np.bool_))
-        if logits.shape != (n, len(self.game.moves)) or values.shape != (n,):
-            raise ValueError(
-                f"{self.game!r}: an evaluation gives logits ({n}, {len(self.game.moves)}) and values ({n},), not "
-                f"{logits.shape} and {values.shape}"
-            )
-        return np.ascontiguousarray(logits, np.float32), np.ascontiguousarray(values, np.float32)
+        asked = np.flatnonzero(self.tree.rows["asked"][:n] >= 0)
+        if asked.size:
+            logits, values = evaluate(self.tree.obs[asked], self.tree.mask[asked].view(np.bool_))
+            here = len(asked), len(self.game.moves)
+            if logits.shape != here or values.shape != here[:1]:
+                raise ValueError(
+                    f"{self.game!r}: an evaluation gives logits {here} and values {here[:1]}, not {logits.shape} and "
+                    f"{values.shape}"
+                )
+            self._logits[asked], self._values[asked] = logits, values
+        return self._logits[:n], self._values[:n]
 
     def _signs(self, n: int) -> NDArray[np.float64]:
         return np.where(self.tree.nodes["who"][:n, 0] == 1, -1.0, 1.0)

@@ -56,7 +56,7 @@ def show(t: Any, i: int, node: int, m: int) -> None:
     t.rows[i].leaf = node
     t.rows[i].asked = m
     t.obs[i] = 0
-    t.mask[i, :] = 1 if m < 0 else 0
+    t.mask[i, :] = 0
     if m >= 0:
         legal(t.scratch[i], m, t.mask[i])
         observe(t.scratch[i], m, t.obs[i])

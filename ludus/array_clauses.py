@@ -1,4 +1,4 @@
-"""The clause of array games: their compiled rules do what the scalar rules do."""
+"""The clauses of array games: compiled rules do what the scalar ones do, and symmetries keep what a position is worth."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ludus.core.array_game import ArrayGame
 from ludus.core.batch import Batch
 from ludus.core.game import CHANCE, Game
 from ludus.core.position import Position
+from ludus.core.symmetry import Symmetry
 from ludus.core.tables import expand, rows_at_once
 
 MOVES = 32  # tried at most in a position, evenly spread over those that are possible
@@ -29,6 +30,41 @@ def clause_arrays(game: Game[Any], walk: Sequence[Moment]) -> None:
     unique, rows = list({m.state.record: m for m in walk}.values()), rows_at_once(game)
     for low in range(0, len(unique), rows):
         _check_moves(game, unique[low : low + rows])
+
+
+@clause
+def clause_symmetries(game: Game[Any], walk: Sequence[Moment]) -> None:
+    """Images of the moves of a game lead to images of its positions, with images of their legal moves, and pay the same."""
+    if not isinstance(game, ArrayGame) or not (every := game.symmetries()):
+        raise Skip("has no symmetries")
+    size = int(np.prod(game.shape)), len(game.moves)
+    for number, symmetry in enumerate(every):
+        for part, n in zip(symmetry, size, strict=True):
+            whole = sorted(part) == list(range(n))
+            require(whole, game, None, f"symmetry {number}: {part} does not name all of {n} once")
+        _check_images(game, walk, number, symmetry)
+
+
+def _check_images(game: ArrayGame, walk: Sequence[Moment], number: int, symmetry: Symmetry) -> None:
+    """Play the image of every game beside it."""
+    here, place = walk[0].state, np.argsort(symmetry.moves)
+    for m in walk:
+        here = here if m.number else m.state
+        seats = [seat for seat in m.moves if seat != CHANCE]
+        for seat in seats:
+            seen, told = (np.ravel(game.view(state, seat).features) for state in (m.state, here))  # type: ignore[arg-type]
+            may, might = (game.options(state, seat).legal for state in (m.state, here))
+            alike = np.array_equal(seen[symmetry.features], told)
+            require(alike, game, m, f"symmetry {number}: {seat} does not see the image of what it sees here")
+            alike = np.array_equal(may[symmetry.moves], might)
+            require(
+                alike, game, m, f"symmetry {number}: {seat} may play {np.flatnonzero(might)} in the image"
+            )
+        if m.moves:
+            moves: dict[str, Any] = {**m.moves, **{seat: int(place[m.moves[seat]]) for seat in seats}}  # type: ignore[index]
+            here = game.play(here, moves)
+            alike = here.paid == m.after.paid
+            require(alike, game, m, f"symmetry {number}: the image paid {here.paid}, not {m.after.paid}")
 
 
 def _check_moves(game: ArrayGame, moments: Sequence[Moment]) -> None:

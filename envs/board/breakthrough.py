@@ -9,6 +9,7 @@ import numpy as np
 
 from ludus.core.array_game import OVER, ArrayGame
 from ludus.core.registry import register
+from ludus.core.symmetry import Symmetry, cells, of_board
 
 
 @register("breakthrough")
@@ -62,6 +63,10 @@ class Breakthrough(ArrayGame):
                 s.squares[row, column] = 1
                 s.squares[self.rows - 1 - row, column] = 2
         s.pieces[:] = 2 * self.columns
+
+    def symmetries(self) -> list[Symmetry]:
+        grid = cells((self.rows, self.columns))[:, ::-1]
+        return [of_board(self.shape, grid, cells((self.rows, self.columns, 3))[:, ::-1, ::-1])]
 
     @staticmethod
     def mover(s: Any) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ludus.core.array_game import OVER, ArrayGame
 from ludus.core.registry import register
+from ludus.core.symmetry import Symmetry, of_board, turns
 
 LARGEST = 19
 LETTERS = "abcdefghjklmnopqrst"  # of columns: GTP leaves out i
@@ -111,6 +112,10 @@ class Go(ArrayGame):
         s.komi, s.limit, s.side = self.komi, self.limit, self.size
         s.beside[:] = (NEAR[self.size, : self.size**2] < 0).sum(1)
         s.free[:] = 1
+
+    def symmetries(self) -> list[Symmetry]:
+        last = [len(self.moves) - 1]  # to pass
+        return [of_board(self.shape, grid, [*grid.flat, *last]) for grid in turns(self.shape[1])]
 
     @staticmethod
     def mover(s: Any) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ludus.core.array_game import OVER, ArrayGame
 from ludus.core.registry import register
+from ludus.core.symmetry import Symmetry, cells, of_board
 
 ROWS, COLUMNS = (-1, -1, 0, 0, 1, 1), (0, 1, -1, 1, -1, 0)  # the six neighbours of a cell
 FIRST, SECOND = 4, 8  # a stone is joined to its player's first side (top or left), to the second
@@ -56,6 +57,11 @@ class Hex(ArrayGame):
 
     def setup(self, s: Any) -> None:
         s.swap = self.swap
+
+    def symmetries(self) -> list[Symmetry]:
+        """A half turn; and with it the move to swap, which stays."""
+        grid = cells((self.size, self.size))[::-1, ::-1]
+        return [of_board(self.shape, grid, [*grid.flat, *range(grid.size, len(self.moves))])]
 
     @staticmethod
     def mover(s: Any) -> int:

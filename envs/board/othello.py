@@ -9,6 +9,7 @@ import numpy as np
 
 from ludus.core.array_game import OVER, ArrayGame
 from ludus.core.registry import register
+from ludus.core.symmetry import Symmetry, cells, of_board
 
 # Bit 8 r + c is row r from the top, column c. A step leaves the board over an edge only where a mask forbids it.
 ONE, NONE = np.uint64(1), np.uint64(0)
@@ -59,6 +60,12 @@ class Othello(ArrayGame):
         s.discs[0] = np.uint64(1 << (8 * (half - 1) + half) | 1 << (8 * half + half - 1))
         s.discs[1] = np.uint64(1 << (9 * (half - 1)) | 1 << (9 * half))
         s.free = placeable(s.discs[0], s.discs[1], np.uint64(s.board))
+
+    def symmetries(self) -> list[Symmetry]:
+        """Those that leave the first four discs in their colours: a half turn, and the mirrors on the diagonals."""
+        grid = cells((self.size, self.size))
+        kept = grid[::-1, ::-1], grid.T, grid[::-1, ::-1].T
+        return [of_board(self.shape, one, [*one.flat, self.size**2]) for one in kept]
 
     @staticmethod
     def mover(s: Any) -> int:

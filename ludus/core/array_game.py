@@ -23,6 +23,7 @@ from ludus.core.compiled import COMPILED, helpers, kernel
 from ludus.core.errors import ContractError, IllegalMove
 from ludus.core.game import CHANCE, Choice, Game, Interface, Seat, View, settings
 from ludus.core.position import Desk, Position, Record, Sight
+from ludus.core.symmetry import Symmetry
 
 NATURE = -1  # what `mover` returns when chance decides,
 OVER = -2  # when the game has ended,
@@ -106,6 +107,10 @@ class ArrayGame(Game[Position]):
     def describe(self, s: Any, seat: int) -> str:
         """The same in prose."""
         raise NotImplementedError
+
+    def symmetries(self) -> list[Symmetry]:
+        """Ways to turn any position into another of the same worth, such as mirrors; see `ludus.core.symmetry`."""
+        return []
 
     # ------------------------------------------------------------------------ the scalar game
     @functools.cached_property

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.ledger import Ledger
 from ludus.core.registry import Registry
+from ludus.core.symmetry import Symmetry
 from ludus.training.choices import Named
 
 BUFFERS = Registry("buffer", "ludus.buffers")
@@ -70,19 +71,37 @@ class Buffer:
         capacity: decisions that there is room for (C).
         draw: decisions of a batch (B), drawn with replacement; all, each once, where there are no more.
         least: how many there must be before anything is drawn.
+        symmetric: take every decision that is drawn for a random one of its images, itself among them, by the game's
+            symmetries (Silver et al. 2017, Nature 550).
+        symmetries: of the game.
 
     Attributes:
         seen: decisions that were ever offered.
+
+    Raises:
+        ConfigError: a number is impossible, or the game has no symmetries and they are wanted.
     """
 
-    def __init__(self, kind: str, *, capacity: int, draw: int, least: int = 1000) -> None:
+    def __init__(
+        self,
+        kind: str,
+        *,
+        capacity: int,
+        draw: int,
+        least: int = 1000,
+        symmetric: bool = False,
+        symmetries: Sequence[Symmetry] = (),
+    ) -> None:
         self.places: Places = BUFFERS.maker(kind)
         if not 1 <= least <= capacity or draw < 1:
             raise ConfigError(
                 f"buffer {kind}: capacity = {capacity}, draw = {draw} and least = {least} must be positive, and least "
                 "at most the capacity"
             )
+        if symmetric and not symmetries:
+            raise ConfigError(f"buffer {kind}: symmetric = true wants one game of arrays that has symmetries")
         self.capacity, self.draw, self.least, self.seen = capacity, draw, least, 0
+        self.images = Images(symmetries) if symmetric else None
         self._held: dict[str, NDArray[Any]] = {}
         self._names: dict[str, Any] = {}
 
@@ -124,6 +143,8 @@ class Buffer:
         place = np.arange(n) - np.repeat(np.cumsum(count) - count, count)  # in its sequence
         held = {k: c for k, c in self._held.items() if k != "followed"}
         columns = {k: c[(np.repeat(first, count) + place) % self.capacity] for k, c in held.items()}
+        if self.images is not None:
+            columns = self.images.of(columns, np.repeat(self.images.drawn(len(first), rng), count))
         return Ledger(
             **columns, episode=sequence, sequence=sequence, policy=np.zeros(n, np.int32), group=np.zeros(n, np.int32),
             source=np.zeros(n, np.int32), sample=np.zeros(n, np.int64), version=np.full(n, version, np.int64),
@@ -148,8 +169,38 @@ class Buffer:
             self._held[name][: len(column)] = column
 
 
-def make_buffer(choice: Named) -> Buffer | None:
-    """The buffer that a configuration asks for.
+class Images:
+    """What decisions become by a game's symmetries; number 0 is the decision itself.
+
+    Shape letters: N decisions, I images, F features, flattened, A moves.
+    """
+
+    def __init__(self, symmetries: Sequence[Symmetry]) -> None:
+        features, moves = (np.stack(parts) for parts in zip(*symmetries, strict=True))
+        self._features = np.concatenate([np.arange(features.shape[1])[None], features])  # (I, F)
+        self._moves = np.concatenate([np.arange(moves.shape[1])[None], moves])  # (I, A) where each comes from
+        self._place = np.argsort(self._moves, 1)  # (I, A) where each comes to stand
+
+    def drawn(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """(n,) numbers of images, each as likely."""
+        return rng.integers(len(self._moves), size=n)
+
+    def of(self, columns: Mapping[str, NDArray[Any]], image: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Columns of N decisions as images (N,) of those numbers."""
+        seen = columns["prompts"]
+        turned = {
+            "prompts": np.take_along_axis(seen.reshape(len(image), -1), self._features[image], 1).reshape(
+                seen.shape
+            ),
+            "ids": self._place[image, columns["ids"]],
+        }
+        for name in {"legal", "policy_target"} & columns.keys():
+            turned[name] = np.take_along_axis(columns[name], self._moves[image], 1)
+        return {**columns, **turned}
+
+
+def make_buffer(choice: Named, symmetries: Sequence[Symmetry] = ()) -> Buffer | None:
+    """The buffer that a configuration asks for, for a game of these symmetries.
 
     Raises:
         UnknownName: there is no such buffer, or it has no such setting.
@@ -157,14 +208,14 @@ def make_buffer(choice: Named) -> Buffer | None:
     """
     if choice.name == "none":
         return None
-    known = inspect.signature(Buffer).parameters
+    known = inspect.signature(Buffer).parameters.keys() - {"kind", "symmetries"}
     for key in choice.settings:
-        if key not in known or key == "kind":
-            raise UnknownName(f"setting of the buffer {choice.name}", key, [k for k in known if k != "kind"])
+        if key not in known:
+            raise UnknownName(f"setting of the buffer {choice.name}", key, known)
     lacking = [key for key in ("capacity", "draw") if key not in choice.settings]
     if lacking:
         raise ConfigError(f"the buffer {choice.name} wants {', '.join(lacking)}")
-    return Buffer(choice.name, **choice.settings)
+    return Buffer(choice.name, **choice.settings, symmetries=symmetries)
 
 
 def _columns(ledger: Ledger, rows: NDArray[np.int64], *, follows: bool) -> dict[str, NDArray[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from ludus.core.errors import TrainingError
 from ludus.core.ledger import Ledger
 from ludus.core.policy import Policy
+from ludus.core.symmetry import Symmetry
 from ludus.training import preparation
 from ludus.training.batch import Batch, gather, minibatches, paired, row_sets
 from ludus.training.buffers import make_buffer
@@ -46,6 +47,7 @@ class Learner:
         steps: steps of the whole run, for schedules.
         seed: decides how batches are shuffled.
         anchor: a frozen copy of the policy's first weights, where `config.reference` is "init".
+        symmetries: of the game, for buffers.
         world: the processes that learn together.
         shards: the policy's weights in parts, which they are when the learner is made.
     """
@@ -58,6 +60,7 @@ class Learner:
         steps: int,
         seed: int,
         anchor: Policy | None = None,
+        symmetries: Sequence[Symmetry] = (),
         world: World = ALONE,
         shards: Shards | None = None,
     ) -> None:
@@ -76,7 +79,7 @@ class Learner:
         self.weights: list[Tensor] = list(policy.parameters())
         self.optimiser = _optimiser(config.optimiser, self.weights, one_by_one=shards is not None)
         self.reference = make_reference(config, policy, anchor, self.needs[0] | self.needs[1])
-        self.buffer = make_buffer(config.buffer)
+        self.buffer = make_buffer(config.buffer, symmetries)
 
     @property
     def average(self) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 POLICIES = Registry("kind of policy", "ludus.policies")
 PROMPTS = ("style", "answer", "system")  # of the lessons, what says how prompts and replies are worded
 CORPUS = 50  # random games of each game, for a vocabulary
+OF_NETWORKS = {
+    "path": "str, of a trained one's folder",
+    "precision": "'float32' or 'bfloat16', of its layers while it learns (default: 'float32')",
+}
 
 
 def make_policy(
@@ -67,12 +71,12 @@ def known_settings(kind: str) -> dict[str, str]:
     if kind == "network":
         from ludus.agents.network import fresh
 
-        return {"path": "str, of a trained one's folder"} | _told(fresh)
+        return OF_NETWORKS | _told(fresh)
     if kind == "q_network":
         from ludus.agents.network import fresh
         from ludus.agents.q_network import fresh_q_network
 
-        return {"path": "str, of a trained one's folder"} | _told(fresh_q_network) | _told(fresh)
+        return OF_NETWORKS | _told(fresh_q_network) | _told(fresh)
     from ludus.agents.language.local import LanguageModel
     from ludus.agents.language.manner import Manner
     from ludus.agents.language.models.causal import CausalModel
@@ -111,16 +115,44 @@ def prepare_policy(
         prepare(games, seed=seed, folder=folder, **settings)
 
 
-def _network(
-    games: Sequence[Game[Any]], *, name: str, seed: int, folder: Path, path: str = "", **settings: Any
-) -> Policy:
+def _network(games: Sequence[Game[Any]], **settings: Any) -> Policy:
     from ludus.agents.network import fresh, network
 
+    return _of_network("network", fresh, network, games, **settings)
+
+
+def _q_network(games: Sequence[Game[Any]], **settings: Any) -> Policy:
+    from ludus.agents.q_network import fresh_q_network, q_network
+
+    return _of_network("q_network", fresh_q_network, q_network, games, **settings)
+
+
+def _of_network(
+    kind: str,
+    fresh: Callable[..., NetworkAgent],
+    saved: Callable[..., NetworkAgent],
+    games: Sequence[Game[Any]],
+    *,
+    name: str,
+    seed: int,
+    folder: Path,
+    path: str = "",
+    precision: str = "float32",
+    **settings: Any,
+) -> Policy:
+    """A network that is saved in `path`, or a fresh one."""
+    if precision not in ("float32", "bfloat16"):
+        raise ConfigError(f"the precision of a {kind} is 'float32' or 'bfloat16', not {precision!r}")
     if path:
-        return _fitting(network(path, name=name), path, games)
-    if len(games) > 1:
-        raise ConfigError("a network is made for one game: give it one, or let a language model play several")
-    return fresh(games[0], name=name, seed=seed, **settings)
+        if settings:
+            raise ConfigError(f"the {kind} in {path} is as it was made; leave out {', '.join(settings)}")
+        made = _fitting(saved(path, name=name), path, games)
+    elif len(games) > 1:
+        raise ConfigError(f"a {kind} is made for one game: give it one, or let a language model play several")
+    else:
+        made = fresh(games[0], name=name, seed=seed, **settings)
+    made.half = precision == "bfloat16"
+    return made
 
 
 def _fitting(made: NetworkAgent, path: str, games: Sequence[Game[Any]]) -> NetworkAgent:
@@ -129,18 +161,6 @@ def _fitting(made: NetworkAgent, path: str, games: Sequence[Game[Any]]) -> Netwo
         if differs := made.misfit(game):
             raise ConfigError(f"{path}: {differs}")
     return made
-
-
-def _q_network(
-    games: Sequence[Game[Any]], *, name: str, seed: int, folder: Path, path: str = "", **settings: Any
-) -> Policy:
-    from ludus.agents.q_network import fresh_q_network, q_network
-
-    if path:
-        return _fitting(q_network(path, name=name), path, games)
-    if len(games) > 1:
-        raise ConfigError("a q_network is made for one game: give it one")
-    return fresh_q_network(games[0], name=name, seed=seed, **settings)
 
 
 def _language(

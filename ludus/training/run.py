@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ludus.core.array_game import ArrayGame
 from ludus.core.episode import Episode
 from ludus.core.errors import ConfigError, TrainingError, UnknownName
 from ludus.core.ledger import Ledger, join
@@ -91,6 +92,8 @@ class Run:
         """Everybody and everything, as new or as the newest checkpoint says."""
         torch.set_num_threads(config.threads)
         self.games = tuple(make(game.name, **game.params) for game in config.every_game)
+        only = self.games[0] if len(self.games) == 1 else None
+        self._symmetries = only.symmetries() if isinstance(only, ArrayGame) else []
         seeds = np.random.SeedSequence(config.seed).generate_state(4 + len(config.policies))
         home = self.folder / "policies"
         home.mkdir(exist_ok=True)
@@ -141,7 +144,7 @@ class Run:
         mixed = int(np.random.SeedSequence([seed, *name_of(config).encode()]).generate_state(1)[0])
         return Learner(
             config, self.policies[config.policy], steps=self.config.steps, seed=mixed, anchor=anchor,
-            world=self.world, shards=self.shards.get(config.policy),
+            symmetries=self._symmetries, world=self.world, shards=self.shards.get(config.policy),
         )  # fmt: skip
 
     def _check(self) -> None:

@@ -16,6 +16,9 @@ from ludus.core.errors import ContractError
 from ludus.core.game import Choice, Forfeit, Game, Text, View
 from ludus.core.position import Position
 from ludus.core.registry import GAMES, games, make, register
+from ludus.core.symmetry import of_board, turns
+from ludus.envs.board.connect_four import ConnectFour
+from ludus.envs.board.othello import Othello
 from ludus.envs.cards.kuhn_poker import KuhnPoker
 from ludus.envs.matrix.iterated_prisoners_dilemma import IteratedPrisonersDilemma
 from ludus.testing import CLAUSES, check_agent, check_game, examine
@@ -230,6 +233,24 @@ class BadToss(KuhnPoker):
         return 0 if s.cards[0] == 0 else 1 if s.cards[0] == 1 else 0
 
 
+class BadMirror(ConnectFour):
+    def symmetries(self):
+        (mirror,) = super().symmetries()
+        return [mirror._replace(moves=np.arange(len(self.moves)))]
+
+
+class BadPlaces(ConnectFour):
+    def symmetries(self):
+        (mirror,) = super().symmetries()
+        return [mirror._replace(moves=np.zeros(len(self.moves), np.int64))]
+
+
+class BadTurn90(Othello):
+    def symmetries(self):
+        grid = turns(self.size)[0]  # swaps the colours of the first discs
+        return [of_board(self.shape, grid, [*grid.flat, grid.size])]
+
+
 class Endless(GuessCoin):
     def turn(self, state):
         return ("player_0",)
@@ -260,6 +281,7 @@ TWINS: dict[str, Callable[[], Game[Any]]] = {
     "name": lambda: BadName(("edge",)),
     "replay": BadReplay,
     "arrays": BadArrays,
+    "symmetries": BadMirror,
 }
 
 
@@ -269,6 +291,8 @@ FURTHER = [
     ("arrays", BadJoint),
     ("arrays", BadJointMoves),
     ("arrays", BadToss),
+    ("symmetries", BadPlaces),
+    ("symmetries", BadTurn90),
 ]
 
 

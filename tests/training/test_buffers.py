@@ -1,6 +1,7 @@
 """Buffers: what is kept, what is drawn, and that what follows comes along."""
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -111,3 +112,37 @@ def test_impossible_buffers_are_refused(choice, kind):
 
 def test_none_is_none():
     assert make_buffer(Named("none")) is None
+
+
+def test_decisions_are_drawn_as_their_images(tmp_path):
+    """By hand: a tic-tac-toe ledger whose decisions come back as all eight images of a board, moves and targets alike."""
+    game, rng = ludus.make("tic_tac_toe"), np.random.default_rng(0)
+    ledger = numbered(games(tmp_path, rows=1, name="tic_tac_toe"), 0)
+    targets = rng.random(ledger.legal.shape).astype(np.float32)
+    ledger = dataclasses.replace(ledger, policy_target=targets)
+    sizes = {"capacity": 100, "draw": 4, "least": 1}
+    buffer = make_buffer(Named("circular", {**sizes, "symmetric": True}), game.symmetries())
+    buffer.add(ledger, everything(ledger), rng)
+    boards = [np.rot90(board, turn) for board in (np.arange(9).reshape(3, 3),) for turn in range(4)]
+    boards = [image.ravel() for board in boards for image in (board, board[:, ::-1])]
+    found = Counter()
+    for _ in range(100):
+        drawn = buffer.drawn(rng, "main", 0)
+        for row, place in enumerate(drawn.values.astype(int)):
+            (image,) = [
+                k for k, board in enumerate(boards)
+                if (drawn.policy_target[row] == targets[place][board]).all()
+            ]  # fmt: skip
+            board = boards[image]
+            planes = ledger.prompts[place].reshape(3, 9)[:, board].reshape(3, 3, 3)
+            assert (drawn.prompts[row] == planes).all()
+            assert (drawn.legal[row] == ledger.legal[place][board]).all()
+            assert board[drawn.ids[row]] == ledger.ids[place]
+            found[image] += drawn.weight[row] > 0
+    assert len(found) == 8
+    assert 20 < min(found.values()) <= max(found.values()) < 90  # of 400, each as likely
+
+
+def test_images_want_symmetries():
+    with pytest.raises(ConfigError, match="wants one game of arrays that has symmetries"):
+        make_buffer(Named("circular", {"capacity": 10, "draw": 10, "least": 1, "symmetric": True}))

@@ -19,6 +19,7 @@ from ludus.training.learner import Learner
 from ludus.training.lineup import Cast
 from ludus.training.objectives.supervised import cross_entropy
 from ludus.training.objectives.terms import Terms
+from ludus.training.policies import make_policy
 from ludus.training.recipes import EXPERT_ITERATION
 from ludus.training.run import Run, train
 from ludus.training.searching import SearchCollector
@@ -167,13 +168,54 @@ def test_what_does_not_go_together_is_said(tmp_path):
 
 
 def test_killed_and_resumed_it_is_the_same_run(tmp_path, monkeypatch):
-    small = ("collect.rows=8", "collect.search.simulations=4", "checkpoint_every=2")
+    small = ("collect.rows=8", "collect.search.simulations=4", "checkpoint_every=2",
+             "learners.0.buffer.symmetric=true", 'policies.main.precision="bfloat16"')  # fmt: skip
     whole = train(config_of(tmp_path, 5, *small, 'name="whole"'), quiet=True)
     resumed = killed(config_of(tmp_path, 5, *small, 'name="again"'), monkeypatch, before=4)
     prints = [
         ludus.make_agent("network", path=f / "policies" / "main").fingerprint() for f in (whole, resumed)
     ]
     assert prints[0] == prints[1]
+
+
+def test_layers_learn_in_bfloat16_nearly_the_same(tmp_path):
+    small = ("collect.rows=8", "collect.search.simulations=4", "evaluate.every=0")
+    told = []
+    for precision in ("float32", "bfloat16"):
+        named = f"policies.main.precision={precision!r}", f"name={precision!r}"
+        folder = train(config_of(tmp_path, 2, *small, *named), quiet=True)
+        assert (
+            ludus.make_agent("network", path=folder / "policies" / "main").state()["stem.weight"].dtype
+            == torch.float32
+        )
+        told.append(lines(folder)[0]["losses/policy_loss"])
+    assert told[0] != told[1]
+    assert told[0] == pytest.approx(told[1], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"precision": "float16"}, "'float32' or 'bfloat16', not 'float16'"),
+        ({"path": "{saved}", "width": 8, "blocks": 2}, "is as it was made; leave out width, blocks"),
+    ],
+)
+def test_what_a_network_is_made_with(settings, complaint, tmp_path):
+    game = ludus.make("tic_tac_toe")
+    fresh(game).save(tmp_path)
+    given = {name: tmp_path if value == "{saved}" else value for name, value in settings.items()}
+    for kind in ("network", "q_network"):
+        with pytest.raises(ConfigError, match=complaint):
+            make_policy(kind, [game], name="main", seed=0, folder=tmp_path, **given)
+
+
+def test_symmetries_are_the_games(tmp_path):
+    with pytest.raises(ConfigError, match="wants one game of arrays that has symmetries"):
+        Run(
+            config_of(
+                tmp_path, 1, "game.name=nim", "learners.0.buffer.symmetric=true", "policies.main.body=trunks"
+            )
+        )
 
 
 def test_a_run_ends_when_its_time_is_up(tmp_path):
