@@ -55,15 +55,16 @@ class NetworkAgent:
         name: its name in records.
         network: the weights.
         version: how often it has been updated.
+        autocast: "bfloat16" computes layers and what they answer in that type while learning; "" in the weights'.
 
-    Attributes:
-        half: compute layers in bfloat16 while learning.
+    Raises:
+        ConfigError: layers cannot be computed in that type.
     """
 
-    half = False
-
-    def __init__(self, name: str, network: Network, version: int = 0) -> None:
-        self.name, self.network, self.version = name, network, version
+    def __init__(self, name: str, network: Network, version: int = 0, *, autocast: str = "") -> None:
+        if autocast not in ("", "bfloat16"):
+            raise ConfigError(f"autocast is 'bfloat16', or '' for the weights' own type, not {autocast!r}")
+        self.name, self.network, self.version, self.autocast = name, network, version, autocast
         self._print: tuple[Any, str] = (None, "")
 
     # ------------------------------------------------------------------------------- playing
@@ -177,7 +178,7 @@ class NetworkAgent:
             raise ValueError(
                 f"{self.name}: a network's move is one token, and these have {rows.ids.shape[1]}"
             )
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bool(self.autocast)):
             logits, values = (part.float() for part in self.network(torch.from_numpy(rows.prompts)))
         legal = torch.ones_like(logits, dtype=torch.bool)
         if rows.legal is not None:
@@ -209,7 +210,8 @@ class NetworkAgent:
     def frozen(self, name: str) -> NetworkAgent:
         twin = Network.of(self.network.shape, torch.Generator())
         twin.load_state_dict(self.network.state_dict())
-        return NetworkAgent(name, twin.requires_grad_(requires_grad=False), self.version)
+        twin.requires_grad_(requires_grad=False)
+        return NetworkAgent(name, twin, self.version, autocast=self.autocast)
 
     def fingerprint(self) -> str:
         mark = (self.version, *(weight._version for weight in self.network.state_dict().values()))  # noqa: SLF001

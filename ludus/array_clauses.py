@@ -34,37 +34,50 @@ def clause_arrays(game: Game[Any], walk: Sequence[Moment]) -> None:
 
 @clause
 def clause_symmetries(game: Game[Any], walk: Sequence[Moment]) -> None:
-    """Images of the moves of a game lead to images of its positions, with images of their legal moves, and pay the same."""
+    """Images of a game's moves lead to images of its positions, which end, allow and pay alike; outcomes of chance stay."""
     if not isinstance(game, ArrayGame) or not (every := game.symmetries()):
         raise Skip("has no symmetries")
     size = int(np.prod(game.shape)), len(game.moves)
+    known = {tuple(range(size[1]))}
     for number, symmetry in enumerate(every):
         for part, n in zip(symmetry, size, strict=True):
             whole = sorted(part) == list(range(n))
             require(whole, game, None, f"symmetry {number}: {part} does not name all of {n} once")
+        places = tuple(symmetry.moves.tolist())
+        require(
+            places not in known, game, None, f"symmetry {number} moves nothing, or as an earlier one does"
+        )
+        known.add(places)
         _check_images(game, walk, number, symmetry)
 
 
 def _check_images(game: ArrayGame, walk: Sequence[Moment], number: int, symmetry: Symmetry) -> None:
     """Play the image of every game beside it."""
-    here, place = walk[0].state, np.argsort(symmetry.moves)
+    image, places = walk[0].state, np.argsort(symmetry.moves)
     for m in walk:
-        here = here if m.number else m.state
-        seats = [seat for seat in m.moves if seat != CHANCE]
-        for seat in seats:
-            seen, told = (np.ravel(game.view(state, seat).features) for state in (m.state, here))  # type: ignore[arg-type]
-            may, might = (game.options(state, seat).legal for state in (m.state, here))
+        image = image if m.number else m.state
+        turn = game.turn(m.state)
+        require(
+            game.turn(image) == turn,
+            game,
+            m,
+            f"symmetry {number}: {game.turn(image)} is to move in the image",
+        )
+        moves: dict[str, Any] = dict(m.moves)
+        for seat in set(turn) - {CHANCE}:
+            seen, told = (np.ravel(game.view(state, seat).features) for state in (m.state, image))  # type: ignore[arg-type]
+            may, might = (game.options(state, seat).legal for state in (m.state, image))
             alike = np.array_equal(seen[symmetry.features], told)
             require(alike, game, m, f"symmetry {number}: {seat} does not see the image of what it sees here")
             alike = np.array_equal(may[symmetry.moves], might)
             require(
                 alike, game, m, f"symmetry {number}: {seat} may play {np.flatnonzero(might)} in the image"
             )
-        if m.moves:
-            moves: dict[str, Any] = {**m.moves, **{seat: int(place[m.moves[seat]]) for seat in seats}}  # type: ignore[index]
-            here = game.play(here, moves)
-            alike = here.paid == m.after.paid
-            require(alike, game, m, f"symmetry {number}: the image paid {here.paid}, not {m.after.paid}")
+            moves[seat] = int(places[moves[seat]])
+        if turn:
+            image = game.play(image, moves)
+            alike = image.paid == m.after.paid
+            require(alike, game, m, f"symmetry {number}: the image paid {image.paid}, not {m.after.paid}")
 
 
 def _check_moves(game: ArrayGame, moments: Sequence[Moment]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-import ludus.array_clauses  # noqa: F401 - enters its clause
+import ludus.array_clauses  # noqa: F401 - enters its clauses
 from ludus.clauses import CLAUSES, Clause, Moment, Skip
 from ludus.core.agent import Agent, Decision, Failure, Request
 from ludus.core.errors import ContractError, LudusError

@@ -9,7 +9,7 @@ import numpy as np
 
 from ludus.core.array_game import OVER, ArrayGame
 from ludus.core.registry import register
-from ludus.core.symmetry import Symmetry, cells, of_board
+from ludus.core.symmetry import Symmetry, numbered, of_board
 
 
 @register("breakthrough")
@@ -65,8 +65,8 @@ class Breakthrough(ArrayGame):
         s.pieces[:] = 2 * self.columns
 
     def symmetries(self) -> list[Symmetry]:
-        grid = cells((self.rows, self.columns))[:, ::-1]
-        return [of_board(self.shape, grid, cells((self.rows, self.columns, 3))[:, ::-1, ::-1])]
+        mirrored = numbered(self.rows, self.columns)[:, ::-1]
+        return [of_board(self.shape, mirrored, numbered(self.rows, self.columns, 3)[:, ::-1, ::-1])]
 
     @staticmethod
     def mover(s: Any) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ludus.core.array_game import OVER, ArrayGame
 from ludus.core.registry import register
-from ludus.core.symmetry import Symmetry, cells, of_board
+from ludus.core.symmetry import Symmetry, numbered, of_board
 
 
 @register("connect_four")
@@ -47,8 +47,8 @@ class ConnectFour(ArrayGame):
         s.left = s.discs.shape[1] * len(self.moves)
 
     def symmetries(self) -> list[Symmetry]:
-        mirrored = cells(self.shape[1:])[:, ::-1]
-        return [of_board(self.shape, mirrored, np.arange(len(self.moves))[::-1])]
+        mirrored = numbered(*self.shape[1:])[:, ::-1]
+        return [of_board(self.shape, mirrored, numbered(len(self.moves))[::-1])]
 
     @staticmethod
     def mover(s: Any) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ludus.core.array_game import OVER, ArrayGame
 from ludus.core.registry import register
-from ludus.core.symmetry import Symmetry, of_board, turns
+from ludus.core.symmetry import Symmetry, of_board, rotations
 
 LARGEST = 19
 LETTERS = "abcdefghjklmnopqrst"  # of columns: GTP leaves out i
@@ -114,8 +114,7 @@ class Go(ArrayGame):
         s.free[:] = 1
 
     def symmetries(self) -> list[Symmetry]:
-        last = [len(self.moves) - 1]  # to pass
-        return [of_board(self.shape, grid, [*grid.flat, *last]) for grid in turns(self.shape[1])]
+        return [of_board(self.shape, grid, further=1) for grid in rotations(self.shape[1])]
 
     @staticmethod
     def mover(s: Any) -> int:

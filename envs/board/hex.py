@@ -9,7 +9,7 @@ import numpy as np
 
 from ludus.core.array_game import OVER, ArrayGame
 from ludus.core.registry import register
-from ludus.core.symmetry import Symmetry, cells, of_board
+from ludus.core.symmetry import Symmetry, numbered, of_board
 
 ROWS, COLUMNS = (-1, -1, 0, 0, 1, 1), (0, 1, -1, 1, -1, 0)  # the six neighbours of a cell
 FIRST, SECOND = 4, 8  # a stone is joined to its player's first side (top or left), to the second
@@ -59,9 +59,8 @@ class Hex(ArrayGame):
         s.swap = self.swap
 
     def symmetries(self) -> list[Symmetry]:
-        """A half turn; and with it the move to swap, which stays."""
-        grid = cells((self.size, self.size))[::-1, ::-1]
-        return [of_board(self.shape, grid, [*grid.flat, *range(grid.size, len(self.moves))])]
+        half_turn = numbered(self.size, self.size)[::-1, ::-1]
+        return [of_board(self.shape, half_turn, further=int(self.swap))]
 
     @staticmethod
     def mover(s: Any) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ludus.core.array_game import OVER, ArrayGame
 from ludus.core.registry import register
-from ludus.core.symmetry import Symmetry, cells, of_board
+from ludus.core.symmetry import Symmetry, numbered, of_board
 
 # Bit 8 r + c is row r from the top, column c. A step leaves the board over an edge only where a mask forbids it.
 ONE, NONE = np.uint64(1), np.uint64(0)
@@ -63,9 +63,9 @@ class Othello(ArrayGame):
 
     def symmetries(self) -> list[Symmetry]:
         """Those that leave the first four discs in their colours: a half turn, and the mirrors on the diagonals."""
-        grid = cells((self.size, self.size))
+        grid = numbered(self.size, self.size)
         kept = grid[::-1, ::-1], grid.T, grid[::-1, ::-1].T
-        return [of_board(self.shape, one, [*one.flat, self.size**2]) for one in kept]
+        return [of_board(self.shape, one, further=1) for one in kept]
 
     @staticmethod
     def mover(s: Any) -> int:

@@ -10,7 +10,7 @@ from ludus.core.array_game import OVER, ArrayGame
 from ludus.core.errors import UnknownName
 from ludus.core.game import Game, Seat
 from ludus.core.registry import register
-from ludus.core.symmetry import Symmetry, of_board, turns
+from ludus.core.symmetry import Symmetry, of_board, rotations
 
 TEXTS = ("plain", "textarena")
 _TEXTARENA = """Tic-tac-toe, on a board of three by three squares, numbered 0 to 8 row by row.
@@ -50,7 +50,7 @@ class TicTacToe(ArrayGame):
             self.moves = tuple("012345678")
 
     def symmetries(self) -> list[Symmetry]:
-        return [of_board(self.shape, grid) for grid in turns(3)]
+        return [of_board(self.shape, grid) for grid in rotations(3)]
 
     @staticmethod
     def mover(s: Any) -> int:

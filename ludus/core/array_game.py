@@ -109,7 +109,7 @@ class ArrayGame(Game[Position]):
         raise NotImplementedError
 
     def symmetries(self) -> list[Symmetry]:
-        """Ways to turn any position into another of the same worth, such as mirrors; see `ludus.core.symmetry`."""
+        """Where the parts of a position stand in others of the same worth, such as its mirror image; see `ludus.core.symmetry`."""
         return []
 
     # ------------------------------------------------------------------------ the scalar game

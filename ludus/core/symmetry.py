@@ -1,4 +1,4 @@
-"""Symmetries of games: ways to turn a position into another one that is worth the same to whoever is to move.
+"""Symmetries of games: a position has images, other positions that are worth the same to whoever is to move.
 
 Learners may take each decision for any of its images (Silver et al. 2017, AlphaGo Zero, Nature 550, Methods).
 
@@ -8,7 +8,7 @@ Shape letters: F features, flattened; A moves; R rows, C columns of a board.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,25 +28,29 @@ class Symmetry(NamedTuple):
     moves: NDArray[np.int64]
 
 
-def cells(shape: Sequence[int]) -> NDArray[np.int64]:
-    """The numbers (R, C) of a board's cells, for `of_board` once they are turned."""
+def numbered(*shape: int) -> NDArray[np.int64]:
+    """The numbers of a board's cells (R, C), or of its moves, for `of_board` once they are turned."""
     return np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
 
 
-def turns(size: int) -> list[NDArray[np.int64]]:
-    """A square's cells (R, C) in its seven other places: quarter turns, and mirrored."""
-    grid = cells((size, size))
-    every = [np.rot90(side, turn) for side in (grid, grid.T) for turn in range(4)]
+def rotations(size: int) -> list[NDArray[np.int64]]:
+    """A square's cells (R, C) in its seven other places: rotated, mirrored, or both."""
+    grid = numbered(size, size)
+    every = [np.rot90(side, quarters) for side in (grid, grid.T) for quarters in range(4)]
     return every[1:]
 
 
-def of_board(shape: Sequence[int], grid: NDArray[np.int64], moves: Any = None) -> Symmetry:
+def of_board(
+    shape: Sequence[int], grid: NDArray[np.int64], moves: NDArray[np.int64] | None = None, *, further: int = 0
+) -> Symmetry:
     """A board's cells put elsewhere, alike in all planes.
 
     Args:
         shape: of the features, (planes, R, C).
         grid: (R, C) which cell's content comes to stand where.
-        moves: (A,) which move each move comes from; by default as cells, one move a cell.
+        moves: which move each comes from, in any shape; by default as cells, one move a cell.
+        further: moves behind those, such as a pass, that stay as they are.
     """
-    planes = cells((shape[0], 1)) * grid.size + grid.reshape(1, -1)
-    return Symmetry(planes.ravel(), np.asarray(grid if moves is None else moves, np.int64).ravel())
+    planes = np.arange(shape[0])[:, None] * grid.size + grid.reshape(1, -1)
+    places = np.ravel(grid if moves is None else moves)
+    return Symmetry(planes.ravel(), np.concatenate([places, len(places) + np.arange(further)]))

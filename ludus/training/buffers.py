@@ -71,7 +71,7 @@ class Buffer:
         capacity: decisions that there is room for (C).
         draw: decisions of a batch (B), drawn with replacement; all, each once, where there are no more.
         least: how many there must be before anything is drawn.
-        symmetric: take every decision that is drawn for a random one of its images, itself among them, by the game's
+        augment: take every decision that is drawn for a random one of its images, itself among them, by the game's
             symmetries (Silver et al. 2017, Nature 550).
         symmetries: of the game.
 
@@ -79,7 +79,7 @@ class Buffer:
         seen: decisions that were ever offered.
 
     Raises:
-        ConfigError: a number is impossible, or the game has no symmetries and they are wanted.
+        ConfigError: a setting is impossible, or `augment` wants symmetries and there are none.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Buffer:
         capacity: int,
         draw: int,
         least: int = 1000,
-        symmetric: bool = False,
+        augment: bool = False,
         symmetries: Sequence[Symmetry] = (),
     ) -> None:
         self.places: Places = BUFFERS.maker(kind)
@@ -98,10 +98,12 @@ class Buffer:
                 f"buffer {kind}: capacity = {capacity}, draw = {draw} and least = {least} must be positive, and least "
                 "at most the capacity"
             )
-        if symmetric and not symmetries:
-            raise ConfigError(f"buffer {kind}: symmetric = true wants one game of arrays that has symmetries")
+        if augment not in (True, False) or (augment and not symmetries):
+            raise ConfigError(
+                f"buffer {kind}: augment = {augment!r} is false, or true where one array game is learned that has symmetries"
+            )
         self.capacity, self.draw, self.least, self.seen = capacity, draw, least, 0
-        self.images = Images(symmetries) if symmetric else None
+        self._augmentation = Augmentation(symmetries) if augment else None
         self._held: dict[str, NDArray[Any]] = {}
         self._names: dict[str, Any] = {}
 
@@ -123,6 +125,8 @@ class Buffer:
         shapes = [{k: c.shape[1:] for k, c in held.items()} for held in (columns, self._held)]
         if names != self._names or shapes[0] != shapes[1]:
             raise ConfigError(f"a buffer of {self._names} cannot take in decisions of {names}")
+        if self._augmentation is not None:
+            self._augmentation.check(columns)
         places = self.places(self.seen, len(rows), self.capacity, rng)
         kept = places >= 0
         for name, column in columns.items():
@@ -143,8 +147,10 @@ class Buffer:
         place = np.arange(n) - np.repeat(np.cumsum(count) - count, count)  # in its sequence
         held = {k: c for k, c in self._held.items() if k != "followed"}
         columns = {k: c[(np.repeat(first, count) + place) % self.capacity] for k, c in held.items()}
-        if self.images is not None:
-            columns = self.images.of(columns, np.repeat(self.images.drawn(len(first), rng), count))
+        if self._augmentation is not None:
+            columns = self._augmentation.of(
+                columns, np.repeat(self._augmentation.drawn(len(first), rng), count)
+            )
         return Ledger(
             **columns, episode=sequence, sequence=sequence, policy=np.zeros(n, np.int32), group=np.zeros(n, np.int32),
             source=np.zeros(n, np.int32), sample=np.zeros(n, np.int64), version=np.full(n, version, np.int64),
@@ -169,17 +175,27 @@ class Buffer:
             self._held[name][: len(column)] = column
 
 
-class Images:
-    """What decisions become by a game's symmetries; number 0 is the decision itself.
+class Augmentation:
+    """Decisions as what a game's symmetries make of them; number 0 is the decision itself.
 
-    Shape letters: N decisions, I images, F features, flattened, A moves.
+    Shape letters: N decisions, I images of each, F features, flattened, A moves.
     """
 
     def __init__(self, symmetries: Sequence[Symmetry]) -> None:
-        features, moves = (np.stack(parts) for parts in zip(*symmetries, strict=True))
-        self._features = np.concatenate([np.arange(features.shape[1])[None], features])  # (I, F)
-        self._moves = np.concatenate([np.arange(moves.shape[1])[None], moves])  # (I, A) where each comes from
-        self._place = np.argsort(self._moves, 1)  # (I, A) where each comes to stand
+        parts = (np.stack(parts) for parts in zip(*symmetries, strict=True))
+        self._features, self._moves = (
+            np.vstack([np.arange(part.shape[1]), part]) for part in parts
+        )  # (I, F), (I, A)
+        self._places = np.argsort(self._moves, 1)  # (I, A) where moves come to stand
+
+    def check(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Raise ConfigError where decisions are not of the game's own features and moves."""
+        given = int(np.prod(columns["prompts"].shape[1:])), columns["legal"].shape[1]
+        if given != (wanted := (self._features.shape[1], self._moves.shape[1])):
+            raise ConfigError(
+                f"augment = true wants decisions of the game's features and moves, {wanted}, not {given}: a network that "
+                "reads prose has no symmetries"
+            )
 
     def drawn(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """(n,) numbers of images, each as likely."""
@@ -187,16 +203,16 @@ class Images:
 
     def of(self, columns: Mapping[str, NDArray[Any]], image: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Columns of N decisions as images (N,) of those numbers."""
-        seen = columns["prompts"]
-        turned = {
-            "prompts": np.take_along_axis(seen.reshape(len(image), -1), self._features[image], 1).reshape(
-                seen.shape
-            ),
-            "ids": self._place[image, columns["ids"]],
+        made = {
+            name: columns[name].copy() for name in ("prompts", "legal", "policy_target") if name in columns
         }
-        for name in {"legal", "policy_target"} & columns.keys():
-            turned[name] = np.take_along_axis(columns[name], self._moves[image], 1)
-        return {**columns, **turned}
+        flat = made["prompts"].reshape(len(image), -1)
+        for k in range(1, len(self._moves)):
+            rows = np.flatnonzero(image == k)
+            flat[rows] = flat[rows][:, self._features[k]]
+            for name in made.keys() - {"prompts"}:
+                made[name][rows] = made[name][rows][:, self._moves[k]]
+        return {**columns, **made, "ids": self._places[image, columns["ids"]]}
 
 
 def make_buffer(choice: Named, symmetries: Sequence[Symmetry] = ()) -> Buffer | None:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 POLICIES = Registry("kind of policy", "ludus.policies")
 PROMPTS = ("style", "answer", "system")  # of the lessons, what says how prompts and replies are worded
 CORPUS = 50  # random games of each game, for a vocabulary
-OF_NETWORKS = {
-    "path": "str, of a trained one's folder",
-    "precision": "'float32' or 'bfloat16', of its layers while it learns (default: 'float32')",
+SAVED = {"path": "str, of a trained one's folder"}
+AUTOCAST = {
+    "autocast": "'bfloat16': layers are computed in it while it learns (default: '', as the weights are)"
 }
 
 
@@ -71,12 +71,12 @@ def known_settings(kind: str) -> dict[str, str]:
     if kind == "network":
         from ludus.agents.network import fresh
 
-        return OF_NETWORKS | _told(fresh)
+        return SAVED | AUTOCAST | _told(fresh)
     if kind == "q_network":
         from ludus.agents.network import fresh
         from ludus.agents.q_network import fresh_q_network
 
-        return OF_NETWORKS | _told(fresh_q_network) | _told(fresh)
+        return SAVED | _told(fresh_q_network) | _told(fresh)
     from ludus.agents.language.local import LanguageModel
     from ludus.agents.language.manner import Manner
     from ludus.agents.language.models.causal import CausalModel
@@ -115,10 +115,11 @@ def prepare_policy(
         prepare(games, seed=seed, folder=folder, **settings)
 
 
-def _network(games: Sequence[Game[Any]], **settings: Any) -> Policy:
-    from ludus.agents.network import fresh, network
+def _network(games: Sequence[Game[Any]], *, autocast: str = "", **settings: Any) -> Policy:
+    from ludus.agents.network import NetworkAgent, fresh, network
 
-    return _of_network("network", fresh, network, games, **settings)
+    made = _of_network("network", fresh, network, games, **settings)
+    return NetworkAgent(made.name, made.network, made.version, autocast=autocast)
 
 
 def _q_network(games: Sequence[Game[Any]], **settings: Any) -> Policy:
@@ -137,22 +138,16 @@ def _of_network(
     seed: int,
     folder: Path,
     path: str = "",
-    precision: str = "float32",
     **settings: Any,
-) -> Policy:
+) -> NetworkAgent:
     """A network that is saved in `path`, or a fresh one."""
-    if precision not in ("float32", "bfloat16"):
-        raise ConfigError(f"the precision of a {kind} is 'float32' or 'bfloat16', not {precision!r}")
+    if path and settings:
+        raise ConfigError(f"the {kind} in {path} is as it was made; leave out {', '.join(settings)}")
     if path:
-        if settings:
-            raise ConfigError(f"the {kind} in {path} is as it was made; leave out {', '.join(settings)}")
-        made = _fitting(saved(path, name=name), path, games)
-    elif len(games) > 1:
+        return _fitting(saved(path, name=name), path, games)
+    if len(games) > 1:
         raise ConfigError(f"a {kind} is made for one game: give it one, or let a language model play several")
-    else:
-        made = fresh(games[0], name=name, seed=seed, **settings)
-    made.half = precision == "bfloat16"
-    return made
+    return fresh(games[0], name=name, seed=seed, **settings)
 
 
 def _fitting(made: NetworkAgent, path: str, games: Sequence[Game[Any]]) -> NetworkAgent:

@@ -150,7 +150,7 @@ class LearnerConfig:
     buffer: Choice = Named("none")
     """Decisions of earlier steps that batches are drawn from: none, circular (the last ones) or reservoir (all alike);
     both take capacity, draw (decisions of a batch; all, each once, where there are no more), least (how many there must
-    be) and symmetric (each drawn one is taken for a random one of its images by the game's symmetries)."""
+    be) and augment (each drawn one is taken for a random one of its images by the game's symmetries)."""
     truncated: Literal["keep", "mask", "drop"] = "keep"
     """Replies cut at the token limit: learned from; not learned from, while their rewards still count in what others are
     compared with; or left out, with all of their seat's decisions in that episode, before anything is compared."""

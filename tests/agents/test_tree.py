@@ -383,3 +383,28 @@ def test_a_hundred_thousand_simulations_a_second():
     rate = 100_000 / (time.perf_counter() - start)
     print(f"connect_four: {rate:,.0f} simulations a second")
     assert rate > 100_000
+
+
+def test_only_leaves_that_go_on_are_asked_about():
+    """Of a game that is over, one with a single free square, and one that has begun."""
+    game, rows = make("tic_tac_toe"), []
+    for moves in ([0, 3, 1, 4, 2], [0, 1, 2, 4, 3, 5, 7, 6], []):
+        state = game.start(np.random.default_rng(0))
+        for move in moves:
+            state = game.play(state, {game.turn(state)[0]: move})
+        rows.append(state.record)
+    asked = []
+
+    def evaluate(features, legal):
+        asked.append(len(legal))
+        assert legal.any(1).all()
+        assert features.any((1, 2, 3)).all()
+        return np.zeros(legal.shape), np.zeros(len(legal))
+
+    found = Search(game, 3, 20).run(np.frombuffer(b"".join(rows), game.record), evaluate)
+    assert asked[:2] == [2, 1]  # both roots; then the last square ends the second game
+    assert found.visits.sum(1).tolist() == [0, 20, 20]
+    asked.clear()
+    found = Search(game, 2, 20).run(np.frombuffer(b"".join(rows[:2]), game.record), evaluate)
+    assert asked == [1]
+    assert found.visits.sum(1).tolist() == [0, 20]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from random import gauss
 from typing import Any
@@ -16,9 +17,10 @@ from ludus.core.errors import ContractError
 from ludus.core.game import Choice, Forfeit, Game, Text, View
 from ludus.core.position import Position
 from ludus.core.registry import GAMES, games, make, register
-from ludus.core.symmetry import of_board, turns
+from ludus.core.symmetry import of_board, rotations
 from ludus.envs.board.connect_four import ConnectFour
 from ludus.envs.board.othello import Othello
+from ludus.envs.board.tic_tac_toe import TicTacToe
 from ludus.envs.cards.kuhn_poker import KuhnPoker
 from ludus.envs.matrix.iterated_prisoners_dilemma import IteratedPrisonersDilemma
 from ludus.testing import CLAUSES, check_agent, check_game, examine
@@ -236,7 +238,12 @@ class BadToss(KuhnPoker):
 class BadMirror(ConnectFour):
     def symmetries(self):
         (mirror,) = super().symmetries()
-        return [mirror._replace(moves=np.arange(len(self.moves)))]
+        return [mirror._replace(moves=np.roll(mirror.moves, 1))]
+
+
+class Repeated(ConnectFour):
+    def symmetries(self):
+        return super().symmetries() * 2
 
 
 class BadPlaces(ConnectFour):
@@ -245,10 +252,27 @@ class BadPlaces(ConnectFour):
         return [mirror._replace(moves=np.zeros(len(self.moves), np.int64))]
 
 
-class BadTurn90(Othello):
+class BadRotation(Othello):
     def symmetries(self):
-        grid = turns(self.size)[0]  # swaps the colours of the first discs
-        return [of_board(self.shape, grid, [*grid.flat, grid.size])]
+        return [
+            of_board(self.shape, rotations(self.size)[0], further=1)
+        ]  # swaps the colours of the first discs
+
+
+class NoCorner(TicTacToe):
+    @staticmethod
+    def legal(s, seat, out) -> None:
+        taken = s.marks[0] | s.marks[1] | (s.marks[0] & 16) >> 4  # the first corner goes with the middle
+        for a in range(9):
+            out[a] = 1 - ((taken >> a) & 1)
+
+
+class Lopsided(TicTacToe):
+    @staticmethod
+    def move(s, a, pay) -> None:
+        TicTacToe.move(s, a, pay)
+        if pay[0] and a == 0:
+            pay[0], pay[1] = 2, -2
 
 
 class Endless(GuessCoin):
@@ -291,14 +315,28 @@ FURTHER = [
     ("arrays", BadJoint),
     ("arrays", BadJointMoves),
     ("arrays", BadToss),
-    ("symmetries", BadPlaces),
-    ("symmetries", BadTurn90),
 ]
 
 
 @pytest.mark.parametrize(("clause", "twin"), FURTHER, ids=lambda part: getattr(part, "__name__", part))
 def test_further_broken_twins(clause, twin) -> None:
     assert clause in {line.name for line in examine(twin(), episodes=8).broken}
+
+
+@pytest.mark.parametrize(
+    ("twin", "complaint"),
+    [
+        (BadMirror, "does not see the image"),
+        (BadPlaces, "does not name all of 7 once"),
+        (Repeated, "moves nothing, or as an earlier one"),
+        (BadRotation, "does not see the image"),
+        (NoCorner, "in the image"),
+        (Lopsided, r"the image paid \(1.0, -1.0\), not \(2.0, -2.0\)|the image paid \(2.0, -2.0\), not"),
+    ],
+)
+def test_a_wrong_symmetry_is_told(twin, complaint) -> None:
+    (line,) = [line for line in examine(twin(), episodes=30).broken if line.name == "symmetries"]
+    assert re.search(complaint, line.problem)
 
 
 def test_the_sound_twin_is_sound() -> None:

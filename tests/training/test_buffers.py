@@ -121,13 +121,13 @@ def test_decisions_are_drawn_as_their_images(tmp_path):
     targets = rng.random(ledger.legal.shape).astype(np.float32)
     ledger = dataclasses.replace(ledger, policy_target=targets)
     sizes = {"capacity": 100, "draw": 4, "least": 1}
-    buffer = make_buffer(Named("circular", {**sizes, "symmetric": True}), game.symmetries())
+    buffer = make_buffer(Named("circular", {**sizes, "augment": True}), game.symmetries())
     buffer.add(ledger, everything(ledger), rng)
     boards = [np.rot90(board, turn) for board in (np.arange(9).reshape(3, 3),) for turn in range(4)]
     boards = [image.ravel() for board in boards for image in (board, board[:, ::-1])]
     found = Counter()
     for _ in range(100):
-        drawn = buffer.drawn(rng, "main", 0)
+        drawn, image_of = buffer.drawn(rng, "main", 0), {}
         for row, place in enumerate(drawn.values.astype(int)):
             (image,) = [
                 k for k, board in enumerate(boards)
@@ -139,10 +139,25 @@ def test_decisions_are_drawn_as_their_images(tmp_path):
             assert (drawn.legal[row] == ledger.legal[place][board]).all()
             assert board[drawn.ids[row]] == ledger.ids[place]
             found[image] += drawn.weight[row] > 0
+            image_of.setdefault(int(drawn.sequence[row]), image)
+            assert image_of[int(drawn.sequence[row])] == image  # what follows comes with it
     assert len(found) == 8
     assert 20 < min(found.values()) <= max(found.values()) < 90  # of 400, each as likely
 
 
 def test_images_want_symmetries():
-    with pytest.raises(ConfigError, match="wants one game of arrays that has symmetries"):
-        make_buffer(Named("circular", {"capacity": 10, "draw": 10, "least": 1, "symmetric": True}))
+    with pytest.raises(ConfigError, match="where one array game is learned that has symmetries"):
+        make_buffer(Named("circular", {"capacity": 10, "draw": 10, "least": 1, "augment": True}))
+    with pytest.raises(ConfigError, match="augment = 'no' is false, or true"):
+        make_buffer(Named("circular", {"capacity": 10, "draw": 10, "least": 1, "augment": "no"}))
+
+
+def test_what_is_read_as_prose_has_no_images(tmp_path):
+    ledger, rng = games(tmp_path, name="tic_tac_toe"), np.random.default_rng(0)
+    ledger = dataclasses.replace(ledger, prompts=np.zeros((len(ledger), 64), np.float32))
+    settings = {"capacity": 100, "draw": 4, "least": 1, "augment": True}
+    buffer = make_buffer(Named("circular", settings), ludus.make("tic_tac_toe").symmetries())
+    with pytest.raises(
+        ConfigError, match=r"features and moves, \(27, 9\), not \(64, 9\): a network that reads prose"
+    ):
+        buffer.add(ledger, everything(ledger), rng)

@@ -167,9 +167,12 @@ def test_what_does_not_go_together_is_said(tmp_path):
             Run(config_of(tmp_path, 1, override, f'name="{len(override)}"'))
 
 
-def test_killed_and_resumed_it_is_the_same_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "further", [(), ("learners.0.buffer.augment=true", 'policies.main.autocast="bfloat16"')]
+)
+def test_killed_and_resumed_it_is_the_same_run(further, tmp_path, monkeypatch):
     small = ("collect.rows=8", "collect.search.simulations=4", "checkpoint_every=2",
-             "learners.0.buffer.symmetric=true", 'policies.main.precision="bfloat16"')  # fmt: skip
+             *further)  # fmt: skip
     whole = train(config_of(tmp_path, 5, *small, 'name="whole"'), quiet=True)
     resumed = killed(config_of(tmp_path, 5, *small, 'name="again"'), monkeypatch, before=4)
     prints = [
@@ -181,39 +184,56 @@ def test_killed_and_resumed_it_is_the_same_run(tmp_path, monkeypatch):
 def test_layers_learn_in_bfloat16_nearly_the_same(tmp_path):
     small = ("collect.rows=8", "collect.search.simulations=4", "evaluate.every=0")
     told = []
-    for precision in ("float32", "bfloat16"):
-        named = f"policies.main.precision={precision!r}", f"name={precision!r}"
-        folder = train(config_of(tmp_path, 2, *small, *named), quiet=True)
-        assert (
-            ludus.make_agent("network", path=folder / "policies" / "main").state()["stem.weight"].dtype
-            == torch.float32
-        )
-        told.append(lines(folder)[0]["losses/policy_loss"])
+    for kind in ("", "bfloat16"):
+        named = f"policies.main.autocast={kind!r}", f"name='of {kind}'"
+        saved = train(config_of(tmp_path, 2, *small, *named), quiet=True) / "policies" / "main"
+        assert ludus.make_agent("network", path=saved).state()["stem.weight"].dtype == torch.float32
+        told.append(lines(saved.parents[1])[0]["losses/policy_loss"])
     assert told[0] != told[1]
     assert told[0] == pytest.approx(told[1], abs=0.02)
 
 
+def test_a_frozen_copy_scores_as_the_policy_does(tmp_path, played):
+    game, [(ledger, _), *_] = played
+    fresh(game, body="residual", width=8, blocks=1).save(tmp_path)
+    plain, half = (
+        make_policy("network", [game], name="main", seed=0, folder=tmp_path, path=tmp_path, autocast=kind)
+        for kind in ("", "bfloat16")
+    )
+    rows = ledger.rows(np.arange(len(ledger)))
+    scored = half.score(rows).choices
+    assert not torch.equal(scored, plain.score(rows).choices)
+    assert torch.equal(scored, half.frozen("then").score(rows).choices)
+
+
 @pytest.mark.parametrize(
-    ("settings", "complaint"),
+    ("kind", "settings", "complaint"),
     [
-        ({"precision": "float16"}, "'float32' or 'bfloat16', not 'float16'"),
-        ({"path": "{saved}", "width": 8, "blocks": 2}, "is as it was made; leave out width, blocks"),
+        (
+            "network",
+            {"autocast": "float8"},
+            "autocast is 'bfloat16', or '' for the weights' own type, not 'float8'",
+        ),
+        (
+            "network",
+            {"path": "{saved}", "width": 8, "blocks": 2},
+            "is as it was made; leave out width, blocks",
+        ),
+        ("q_network", {"path": "{saved}", "width": 8}, "is as it was made; leave out width"),
     ],
 )
-def test_what_a_network_is_made_with(settings, complaint, tmp_path):
+def test_what_a_network_is_made_with(kind, settings, complaint, tmp_path):
     game = ludus.make("tic_tac_toe")
-    fresh(game).save(tmp_path)
     given = {name: tmp_path if value == "{saved}" else value for name, value in settings.items()}
-    for kind in ("network", "q_network"):
-        with pytest.raises(ConfigError, match=complaint):
-            make_policy(kind, [game], name="main", seed=0, folder=tmp_path, **given)
+    with pytest.raises(ConfigError, match=complaint):
+        make_policy(kind, [game], name="main", seed=0, folder=tmp_path, **given)
 
 
 def test_symmetries_are_the_games(tmp_path):
-    with pytest.raises(ConfigError, match="wants one game of arrays that has symmetries"):
+    with pytest.raises(ConfigError, match="where one array game is learned that has symmetries"):
         Run(
             config_of(
-                tmp_path, 1, "game.name=nim", "learners.0.buffer.symmetric=true", "policies.main.body=trunks"
+                tmp_path, 1, "game.name=nim", "learners.0.buffer.augment=true", "policies.main.body=trunks"
             )
         )
 
