@@ -86,8 +86,9 @@ def compiled_rules(game: ArrayGame, moments: list[Moment]) -> Iterator[Moment]:
     def ask(rule, record, *given):
         states = np.frombuffer(bytearray(record), game.record)
         if rule in ("move", "joint"):
-            (played, pay), nobody, earned = given, np.zeros(0, np.int32), np.zeros_like(given[1])
-            moves = (played, nobody) if rule == "move" else (0, played)
+            played, pay = given
+            earned = np.zeros_like(pay)  # `solo_play` begins at 0, and several moves may lead to a moment
+            moves = (played, np.zeros(0, np.int32)) if rule == "move" else (0, played)
             room = np.zeros(len(game.moves), np.uint8), np.zeros(game.outcomes)
             loops.solo_play(opened(loops, states), *moves, earned, *room)
             pay += earned
