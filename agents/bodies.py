@@ -49,6 +49,7 @@ class Shape:
         width: numbers of each cell or token inside the two latter (D).
         blocks: how many blocks they have.
         heads: of a transformer's attention.
+        symmetries: of the game, which the network shares: where the features and moves of each image come from.
     """
 
     features: tuple[int, ...]
@@ -62,6 +63,7 @@ class Shape:
     width: int = 64
     blocks: int = 4
     heads: int = 4
+    symmetries: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
@@ -103,7 +105,8 @@ class Network(nn.Module):
     @staticmethod
     def of(shape: Shape, generator: torch.Generator) -> Network:
         """A new network of this shape."""
-        return BODIES[shape.body](shape, generator)
+        body = BODIES[shape.body](shape, generator)
+        return Symmetric(shape, body) if shape.symmetries else body
 
     def planes(self, features: Tensor) -> Tensor:
         """Features (N, *F) as planes (N, C, H, W), of float32."""
@@ -123,6 +126,38 @@ class Trunks(Network):
         """Features (N, *F) to logits (N, A) and values (N,)."""
         x = self.planes(features) if self.shape.channels else features.float().flatten(1)
         return self.policy(x), self.critic(x).squeeze(-1)
+
+
+class Symmetric(Network):
+    """A body that is asked about one image of each position, the same for all of them.
+
+    So it answers alike for all that symmetries make of a position, moves with their places. Which one is asked about
+    is the largest by a random weighing of features.
+
+    Source: canonical forms, as Waugh 2013, "A fast and optimal hand isomorphism algorithm", has them of cards.
+    """
+
+    images: Tensor
+    weights: Tensor
+    places: Tensor
+
+    def __init__(self, shape: Shape, body: Network) -> None:
+        super().__init__(shape)
+        self.body = body
+        images, moves = (torch.tensor(part) for part in zip(*shape.symmetries, strict=True))
+        images = torch.cat([torch.arange(images.shape[1])[None], images])
+        weights = torch.rand(images.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        self.register_buffer("images", images, persistent=False)  # (I, F) where features come from
+        self.register_buffer("weights", weights[images.argsort(1)].T.contiguous(), persistent=False)  # (F, I)
+        moves = torch.cat([torch.arange(shape.moves)[None], moves])
+        self.register_buffer("places", moves.argsort(1), persistent=False)  # (I, A) where moves come to stand
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, *F) to logits (N, A) and values (N,)."""
+        flat = features.flatten(1)
+        image = (flat.double() @ self.weights).argmax(1)
+        logits, values = self.body(flat.gather(1, self.images[image]).view(features.shape))
+        return logits.gather(1, self.places[image]), values
 
 
 def _trunk(shape: Shape, out: int, gain: float, generator: torch.Generator) -> nn.Sequential:

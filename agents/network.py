@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ludus.agents.bodies import DEFAULTS, Network, Shape
 from ludus.core.agent import Decision, Request, Tokens
+from ludus.core.array_game import ArrayGame
 from ludus.core.errors import ConfigError, MissingExtra, UnknownName
 from ludus.core.game import Choice, Forfeit, Game, Move, role_of
 from ludus.core.policy import Rows, Scores
@@ -324,6 +325,7 @@ def fresh(
     width: int = 64,
     blocks: int = 4,
     heads: int = 4,
+    symmetric: bool = False,
 ) -> NetworkAgent:
     """A new network for the players of a game, its weights drawn from `seed`.
 
@@ -341,9 +343,12 @@ def fresh(
         width: of a residual body or a transformer.
         blocks: likewise.
         heads: of a transformer.
+        symmetric: answer alike for all images of a position by the game's symmetries; see
+            `ludus.agents.bodies.Symmetric`.
 
     Raises:
-        ConfigError: a player has no features or free replies, or the players' differ in shape.
+        ConfigError: a player has no features or free replies, or the players' differ in shape; or the game has no
+            symmetries and they are wanted.
     """
     seats = [seat for seat in game.players if not roles or seat in roles or role_of(seat) in roles]
     faces = [game.interface(seat) for seat in seats]
@@ -360,10 +365,15 @@ def fresh(
         raise ConfigError(f"{game.id}: {seats} have free replies, and a network can only choose")
     if body not in DEFAULTS:
         raise UnknownName("body of a network", body, DEFAULTS)
+    known = game.symmetries() if symmetric and not words and isinstance(game, ArrayGame) else []
+    if symmetric and not known:
+        raise ConfigError(
+            f"symmetric = true wants features of a game that has symmetries, which {game!r} has not"
+        )
     layers, bend = DEFAULTS[body]
     shape = Shape(
         features, moves, layers if hidden is None else tuple(hidden), tuple(channels), planes, activation or bend,
-        words, body, width, blocks, heads,
+        words, body, width, blocks, heads, tuple((tuple(s.features.tolist()), tuple(s.moves.tolist())) for s in known),
     )  # fmt: skip
     return NetworkAgent(name, Network.of(shape, torch.Generator().manual_seed(seed)))
 
@@ -380,6 +390,10 @@ def no_network(folder: Path, file: str) -> str:
     return f"no saved network: {what}{hint}"
 
 
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(part) for part in value) if isinstance(value, list) else value
+
+
 @register_agent("network")
 def network(path: str | Path, name: str | None = None) -> NetworkAgent:
     """The network saved in folder `path`.
@@ -392,8 +406,7 @@ def network(path: str | Path, name: str | None = None) -> NetworkAgent:
         raise ConfigError(no_network(folder, SETTINGS))
     about = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     saved, version = about.pop("name"), about.pop("version")
-    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about.items()}
-    shape = Shape(**settings)
+    shape = Shape(**{name: _tuples(value) for name, value in about.items()})
     made = NetworkAgent(name or saved, Network.of(shape, torch.Generator()), version)
     made.load(load_file(folder / WEIGHTS))
     return made

@@ -34,16 +34,16 @@ def clause_arrays(game: Game[Any], walk: Sequence[Moment]) -> None:
 
 @clause
 def clause_symmetries(game: Game[Any], walk: Sequence[Moment]) -> None:
-    """Images of a game's moves lead to images of its positions, which end, allow and pay alike; outcomes of chance stay."""
+    """Images of a game's moves and outcomes lead to images of its positions, which end, allow and pay alike."""
     if not isinstance(game, ArrayGame) or not (every := game.symmetries()):
         raise Skip("has no symmetries")
-    size = int(np.prod(game.shape)), len(game.moves)
-    known = {tuple(range(size[1]))}
+    size = int(np.prod(game.shape)), len(game.moves), game.outcomes
+    known = {tuple(tuple(range(n)) for n in size[:2])}
     for number, symmetry in enumerate(every):
         for part, n in zip(symmetry, size, strict=True):
-            whole = sorted(part) == list(range(n))
+            whole = part is None or sorted(part) == list(range(n))
             require(whole, game, None, f"symmetry {number}: {part} does not name all of {n} once")
-        places = tuple(symmetry.moves.tolist())
+        places = tuple(symmetry.features.tolist()), tuple(symmetry.moves.tolist())
         require(
             places not in known, game, None, f"symmetry {number} moves nothing, or as an earlier one does"
         )
@@ -53,6 +53,7 @@ def clause_symmetries(game: Game[Any], walk: Sequence[Moment]) -> None:
 
 def _check_images(game: ArrayGame, walk: Sequence[Moment], number: int, symmetry: Symmetry) -> None:
     """Play the image of every game beside it."""
+    outcomes = np.arange(game.outcomes) if symmetry.outcomes is None else np.argsort(symmetry.outcomes)
     image, places = walk[0].state, np.argsort(symmetry.moves)
     for m in walk:
         image = image if m.number else m.state
@@ -64,7 +65,10 @@ def _check_images(game: ArrayGame, walk: Sequence[Moment], number: int, symmetry
             f"symmetry {number}: {game.turn(image)} is to move in the image",
         )
         moves: dict[str, Any] = dict(m.moves)
-        for seat in set(turn) - {CHANCE}:
+        for seat in turn:
+            if seat == CHANCE:
+                moves[seat] = int(outcomes[moves[seat]])
+                continue
             seen, told = (np.ravel(game.view(state, seat).features) for state in (m.state, image))  # type: ignore[arg-type]
             may, might = (game.options(state, seat).legal for state in (m.state, image))
             alike = np.array_equal(seen[symmetry.features], told)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ludus.core.array_game import NATURE, OVER, ArrayGame
 from ludus.core.registry import register
+from ludus.core.symmetry import Symmetry
 
 FOLD, CALL, RAISE = 1, 2, 3  # as written in the record; 0 is "not yet"
 CARDS = ("Js", "Jh", "Qs", "Qh", "Ks", "Kh")
@@ -43,6 +44,15 @@ class LeducPoker(ArrayGame):
 
     def setup(self, s: Any) -> None:
         s.chips[:] = 1
+
+    def symmetries(self) -> list[Symmetry]:
+        """Suits do not count: the two cards of a rank may change places, of each rank or not."""
+        found = []
+        for ranks in range(1, 8):
+            cards = np.array([card ^ (ranks >> card // 2 & 1) for card in range(6)])
+            shown = np.concatenate([cards, 6 + cards, np.arange(12, self.shape[0])])
+            found.append(Symmetry(shown, np.arange(len(self.moves)), cards))
+        return found
 
     @staticmethod
     def mover(s: Any) -> int:

@@ -2,7 +2,7 @@
 
 Learners may take each decision for any of its images (Silver et al. 2017, AlphaGo Zero, Nature 550, Methods).
 
-Shape letters: F features, flattened; A moves; R rows, C columns of a board.
+Shape letters: F features, flattened; A moves; C outcomes of chance; R x C cells of a board.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ class Symmetry(NamedTuple):
     Attributes:
         features: (F,) int64.
         moves: (A,) int64.
+        outcomes: (C,) int64, likewise of chance; None where outcomes are their own images.
     """
 
     features: NDArray[np.int64]
     moves: NDArray[np.int64]
+    outcomes: NDArray[np.int64] | None = None
 
 
 def numbered(*shape: int) -> NDArray[np.int64]:

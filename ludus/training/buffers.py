@@ -182,7 +182,7 @@ class Augmentation:
     """
 
     def __init__(self, symmetries: Sequence[Symmetry]) -> None:
-        parts = (np.stack(parts) for parts in zip(*symmetries, strict=True))
+        parts = (np.stack([getattr(one, name) for one in symmetries]) for name in ("features", "moves"))
         self._features, self._moves = (
             np.vstack([np.arange(part.shape[1]), part]) for part in parts
         )  # (I, F), (I, A)

@@ -116,3 +116,41 @@ def test_it_learns_to_beat_uniform_play_by_ppo(body, tmp_path):
     print(body, points)
     assert abs(points[0]) < 0.05
     assert points[10] > 0.12
+
+
+@pytest.mark.parametrize(
+    ("game", "settings"),
+    [
+        ("tic_tac_toe", {"body": "residual", **SMALL}),
+        ("othello", {"body": "transformer", **SMALL}),
+        ("breakthrough", {"hidden": (8,)}),
+        ("leduc_poker", {"hidden": (8,)}),
+    ],
+)
+def test_a_symmetric_network_answers_alike_for_all_images(game, settings, tmp_path):
+    """Moves trade places as the position does; saved and loaded, or frozen, it is the same."""
+    rules = ludus.make(game)
+    agent, draws = fresh(rules, symmetric=True, **settings), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in agent.parameters():
+            weight.add_(0.3 * torch.randn(weight.shape, generator=draws))
+    seen = np.random.default_rng(0).integers(2, size=(20, *rules.shape)).astype(np.uint8)
+    agent.save(tmp_path)
+    loaded = ludus.make_agent("network", path=tmp_path)
+    assert loaded.network.shape == agent.network.shape
+    assert loaded.fingerprint() == agent.fingerprint() == agent.frozen("then").fingerprint()
+    with torch.no_grad():
+        logits, values = agent.network(torch.from_numpy(seen))
+        assert len({tuple(row) for row in logits.tolist()}) == 20
+        for symmetry in rules.symmetries():
+            image = seen.reshape(20, -1)[:, symmetry.features].reshape(seen.shape)
+            for one in (agent, loaded, agent.frozen("then")):
+                told, worth = one.network(torch.from_numpy(image))
+                assert torch.equal(told, logits[:, symmetry.moves])
+                assert torch.equal(worth, values)
+
+
+@pytest.mark.parametrize(("game", "settings"), [("kuhn_poker", {}), ("leduc_poker", {"words": 64})])
+def test_a_symmetric_network_wants_symmetries(game, settings):
+    with pytest.raises(ConfigError, match="symmetric = true wants features of a game that has symmetries"):
+        fresh(ludus.make(game), symmetric=True, **settings)
