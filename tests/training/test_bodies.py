@@ -135,8 +135,8 @@ def test_a_symmetric_network_answers_alike_for_all_images(game, settings, tmp_pa
         for weight in agent.parameters():
             weight.add_(0.3 * torch.randn(weight.shape, generator=draws))
     seen = np.random.default_rng(0).integers(2, size=(20, *rules.shape)).astype(np.uint8)
-    agent.save(tmp_path)
-    loaded = ludus.make_agent("network", path=tmp_path)
+    agent.save(tmp_path / "net")
+    loaded = ludus.make_agent("network", path=tmp_path / "net")
     assert loaded.network.shape == agent.network.shape
     assert loaded.fingerprint() == agent.fingerprint() == agent.frozen("then").fingerprint()
     with torch.no_grad():

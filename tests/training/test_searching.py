@@ -195,9 +195,11 @@ def test_layers_learn_in_bfloat16_nearly_the_same(tmp_path):
 
 def test_a_frozen_copy_scores_as_the_policy_does(tmp_path, played):
     game, [(ledger, _), *_] = played
-    fresh(game, body="residual", width=8, blocks=1).save(tmp_path)
+    fresh(game, body="residual", width=8, blocks=1).save(tmp_path / "net")
     plain, half = (
-        make_policy("network", [game], name="main", seed=0, folder=tmp_path, path=tmp_path, autocast=kind)
+        make_policy(
+            "network", [game], name="main", seed=0, folder=tmp_path, path=tmp_path / "net", autocast=kind
+        )
         for kind in ("", "bfloat16")
     )
     rows = ledger.rows(np.arange(len(ledger)))
