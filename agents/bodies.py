@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ludus.core.errors import ConfigError, MissingExtra, UnknownName
+from ludus.core.symmetry import stacked
 
 try:
     import torch
@@ -144,12 +145,10 @@ class Symmetric(Network):
     def __init__(self, shape: Shape, body: Network) -> None:
         super().__init__(shape)
         self.body = body
-        images, moves = (torch.tensor(part) for part in zip(*shape.symmetries, strict=True))
-        images = torch.cat([torch.arange(images.shape[1])[None], images])
+        images, moves = (torch.from_numpy(part) for part in stacked(shape.symmetries))
         weights = torch.rand(images.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         self.register_buffer("images", images, persistent=False)  # (I, F) where features come from
         self.register_buffer("weights", weights[images.argsort(1)].T.contiguous(), persistent=False)  # (F, I)
-        moves = torch.cat([torch.arange(shape.moves)[None], moves])
         self.register_buffer("places", moves.argsort(1), persistent=False)  # (I, A) where moves come to stand
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,8 @@ Shape letters: F features, flattened; A moves; C outcomes of chance; R x C cells
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,14 @@ class Symmetry(NamedTuple):
     features: NDArray[np.int64]
     moves: NDArray[np.int64]
     outcomes: NDArray[np.int64] | None = None
+
+
+def stacked(pairs: Iterable[Sequence[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Features (I, F) and moves (I, A) of all images, the position itself as number 0, from those of each symmetry."""
+    features, moves = (
+        np.stack([np.arange(len(part[0])), *part]) for part in zip(*(pair[:2] for pair in pairs), strict=True)
+    )
+    return features, moves
 
 
 def numbered(*shape: int) -> NDArray[np.int64]:

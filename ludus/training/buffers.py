@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.ledger import Ledger
 from ludus.core.registry import Registry
-from ludus.core.symmetry import Symmetry
+from ludus.core.symmetry import Symmetry, stacked
 from ludus.training.choices import Named
 
 BUFFERS = Registry("buffer", "ludus.buffers")
@@ -182,10 +182,7 @@ class Augmentation:
     """
 
     def __init__(self, symmetries: Sequence[Symmetry]) -> None:
-        parts = (np.stack([getattr(one, name) for one in symmetries]) for name in ("features", "moves"))
-        self._features, self._moves = (
-            np.vstack([np.arange(part.shape[1]), part]) for part in parts
-        )  # (I, F), (I, A)
+        self._features, self._moves = stacked(symmetries)  # (I, F), (I, A)
         self._places = np.argsort(self._moves, 1)  # (I, A) where moves come to stand
 
     def check(self, columns: Mapping[str, NDArray[Any]]) -> None:

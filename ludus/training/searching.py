@@ -55,9 +55,8 @@ class SearchCollector(WholeCollector):
         self.search = search
         settings: Any = {"exploration": search.exploration, "alpha": search.alpha, "share": search.share}
         share = -(-rows // search.threads)
-        self.block = max(
-            BLOCK, share // 4
-        )  # larger ones pad more where leaves are the end, and once few games go on
+        # Larger blocks pad more, where leaves are the end and once few games go on.
+        self.block = max(BLOCK, share // 4)
         self.trees = [tree.Search(game, share, search.simulations, **settings) for _ in range(search.threads)]
         # Each searches by itself: together in every layer of the network they would wait for each other.
         self._threads = ThreadPoolExecutor(search.threads, "ludus-search", torch.set_num_threads, (1,))

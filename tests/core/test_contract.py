@@ -254,9 +254,8 @@ class BadPlaces(ConnectFour):
 
 class BadRotation(Othello):
     def symmetries(self):
-        return [
-            of_board(self.shape, rotations(self.size)[0], further=1)
-        ]  # swaps the colours of the first discs
+        swaps_the_first_discs = rotations(self.size)[0]
+        return [of_board(self.shape, swaps_the_first_discs, further=1)]
 
 
 class NoCorner(TicTacToe):
@@ -330,7 +329,7 @@ def test_further_broken_twins(clause, twin) -> None:
         (BadPlaces, "does not name all of 7 once"),
         (Repeated, "moves nothing, or as an earlier one"),
         (BadRotation, "does not see the image"),
-        (NoCorner, "in the image"),
+        (NoCorner, "may play .* in the image"),
         (Lopsided, r"the image paid \(1.0, -1.0\), not \(2.0, -2.0\)|the image paid \(2.0, -2.0\), not"),
     ],
 )
