@@ -49,7 +49,7 @@ class Solver:
         self.own = [t.owner == k for k in range(self.players)]
         remembered(t)  # or say that a seat forgets
         mover, info = t.mover[t.parent], t.info[t.parent]
-        self.edges = t.parent, t.child, t.action, mover, info, np.nan_to_num(t.odds)
+        self.edges = sweeps.Edges(t.parent, t.child, t.action, mover, info, np.nan_to_num(t.odds))
         self.pays = [np.ascontiguousarray(t.pay[:, k]) for k in range(self.players)]
         self._level = np.array([span.start for span in t.levels] + [len(t.parent)], np.int64)
         self._positions = [np.zeros(len(t.mover)) for _ in range(4)]
@@ -106,7 +106,7 @@ class Solver:
     def sweep(self, player: int, policy: Rows) -> None:
         """Fill `_values`, `_mass`, `_reach` at a player's information states; see `sweeps.counterfactual`."""
         sweeps.counterfactual(
-            *self.edges,
+            self.edges,
             self.pays[player],
             player,
             policy,
@@ -120,7 +120,7 @@ class Solver:
         """(n,) the player's best moves, at its own information states."""
         others, worth = self._positions[:2]
         sweeps.answer(
-            *self.edges,
+            self.edges,
             self.pays[player],
             self._level,
             player,

@@ -68,7 +68,7 @@ class CFR(Solver, name="cfr"):
     def _learn(self, player: int, policy: Rows) -> None:
         own = self.own[player]
         sweeps.regrets(
-            *self.edges, self.pays[player], player, policy, *self._positions, self.regret, self._reach
+            self.edges, self.pays[player], player, policy, *self._positions, self.regret, self._reach
         )
         weight = self.iteration if self.linear else 1
         self.total[own] += weight * self._reach[own, None] * policy[own]
@@ -159,7 +159,8 @@ class Sampling(Solver):
         depth = len(t.levels) + 1
         self._policies, self._path = np.zeros((depth, t.legal.shape[1])), np.zeros(depth, np.int64)
         order = np.argsort(t.parent, kind="stable")
-        self._edges = tuple(np.ascontiguousarray(column[order]) for column in (*self.edges[1:], t.pay))
+        self._edges = sweeps.Edges(*(np.ascontiguousarray(column[order]) for column in self.edges))
+        self._pay = np.ascontiguousarray(t.pay[order])
         self._first = np.searchsorted(t.parent[order], np.arange(len(t.mover) + 1)).astype(np.int64)
 
     def run(self, iterations: int) -> None:
@@ -194,8 +195,8 @@ class ExternalSampling(Sampling, name="external_sampling"):
 
     def _sample(self, iterations: int) -> None:
         sweeps.sample_external(
-            self._first, *self._edges, self.legal, self.players, iterations, self._stream, self.regret, self.total,
-            self._policies, self._returned, self._path, self._under_way, self._paid,
+            self._first, self._edges, self._pay, self.legal, self.players, iterations, self._stream, self.regret,
+            self.total, self._policies, self._returned, self._path, self._under_way, self._paid,
         )  # fmt: skip
 
 
@@ -211,8 +212,8 @@ class OutcomeSampling(Sampling, name="outcome_sampling"):
 
     def _sample(self, iterations: int) -> None:
         sweeps.sample_outcomes(
-            self._first, *self._edges, self.legal, self.players, iterations, self._stream, self.explore, self.regret,
-            self.total, self._policies, self._path, self._reaches,
+            self._first, self._edges, self._pay, self.legal, self.players, iterations, self._stream, self.explore,
+            self.regret, self.total, self._policies, self._path, self._reaches,
         )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Loops over a game's tables that solvers run thousands of times; compiled where numba is installed.
 
 Edges are sorted so that a parent comes before its children, and the edges of a parent lie together. A policy is an
-array (I, A). `mover` and `info` (E,) are those of an edge's parent.
+array (I, A).
 
 Shape letters: X positions, E edges, I information states, A moves.
 """
@@ -10,21 +10,26 @@ Shape letters: X positions, E edges, I information states, A moves.
 from __future__ import annotations
 
 import math
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from ludus.core.compiled import loop
+from ludus.core.kernel import draw
+
+
+class Edges(NamedTuple):
+    """The edges of a tree (E,): where each leads from and to, by what move, and whose position it leaves."""
+
+    parent: Any
+    child: Any
+    action: Any
+    mover: Any
+    info: Any
+    odds: Any  # read where chance or crew decide
 
 
 @loop
 def counterfactual(
-    parent: Any,
-    child: Any,
-    action: Any,
-    mover: Any,
-    info: Any,
-    odds: Any,
+    edges: Edges,
     pay: Any,
     player: int,
     policy: Any,
@@ -38,7 +43,7 @@ def counterfactual(
     """What each move of a player's information states is worth, weighted by how often the others lead there.
 
     Args:
-        parent, child, action, mover, info, odds: (E,) of edges; odds are read where chance or crew decide.
+        edges: of the tree.
         pay: (E,) what an edge pays the player.
         player: its index.
         policy: (I, A) what everybody plays.
@@ -50,6 +55,7 @@ def counterfactual(
     Returns:
         What the player earns.
     """
+    parent, child, action, mover, info, odds = edges
     own[0] = 1.0
     others[0] = 1.0
     worth[:] = 0.0
@@ -77,12 +83,7 @@ def counterfactual(
 
 @loop
 def regrets(
-    parent: Any,
-    child: Any,
-    action: Any,
-    mover: Any,
-    info: Any,
-    odds: Any,
+    edges: Edges,
     pay: Any,
     player: int,
     policy: Any,
@@ -100,8 +101,9 @@ def regrets(
 
     Args:
         own, others, nature, worth: (X,) room to work in.
-        parent, child, action, mover, info, odds, pay, player, policy: as of `counterfactual`.
+        edges, pay, player, policy: as of `counterfactual`.
     """
+    parent, child, action, mover, info, odds = edges
     own[0] = 1.0
     others[0] = 1.0
     nature[0] = 1.0
@@ -134,12 +136,7 @@ def regrets(
 
 @loop
 def answer(
-    parent: Any,
-    child: Any,
-    action: Any,
-    mover: Any,
-    info: Any,
-    odds: Any,
+    edges: Edges,
     pay: Any,
     level: Any,
     player: int,
@@ -157,8 +154,9 @@ def answer(
         legal: (I, A) uint8.
         best: (I,) gets the best move of each of the player's states, the first of equal ones.
         values: (I, A) room to work in, and what each move is worth times the others' reach.
-        parent, child, action, mover, info, odds, pay, player, policy, others, worth: as of `counterfactual`.
+        edges, pay, player, policy, others, worth: as of `counterfactual`.
     """
+    parent, child, action, mover, info, odds = edges
     others[0] = 1.0
     worth[:] = 0.0
     for e in range(len(parent)):
@@ -189,15 +187,6 @@ def answer(
     return worth[0]
 
 
-def spin(stream: Any) -> float:
-    """The next number of a SplitMix64 stream (1,), uniform in [0, 1)."""
-    stream[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = stream[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return float((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
-
-
 def match(regret: Any, legal: Any, i: int, policy: Any) -> None:
     """Write what regrets (I, A) say to play at state i into policy (A,): in proportion where positive, else alike."""
     total, moves = 0.0, 0
@@ -211,11 +200,7 @@ def match(regret: Any, legal: Any, i: int, policy: Any) -> None:
 @loop
 def sample_external(
     first: Any,
-    child: Any,
-    action: Any,
-    mover: Any,
-    info: Any,
-    odds: Any,
+    edges: Edges,
     pay: Any,
     legal: Any,
     players: int,
@@ -240,8 +225,9 @@ def sample_external(
         policy, values: (D, A) room for each position on the path, of which there are at most D.
         path, edge: (D,) int64 room: the position, and the edge under way there.
         past: (D,) float64 room: what was paid on the way to each position.
-        child, action, mover, info, odds, legal: as of `counterfactual`; mover and info (E,).
+        edges, legal: as of `counterfactual` and `answer`.
     """
+    _, child, action, mover, info, odds = edges
     for round_ in range(iterations * players):
         player = round_ % players
         path[0], edge[0], past[0], depth, back = 0, -1, 0.0, 0, 0.0
@@ -259,7 +245,7 @@ def sample_external(
                 if mover[low] >= 0:
                     match(regret, legal, i, policy[depth])
                 if not walks:
-                    u = spin(stream)
+                    u = draw(stream, 0)
                     while drawn < high - 1:
                         u -= policy[depth, action[drawn]] if mover[low] >= 0 else odds[drawn]
                         if u < 0:
@@ -295,11 +281,7 @@ def sample_external(
 @loop
 def sample_outcomes(
     first: Any,
-    child: Any,
-    action: Any,
-    mover: Any,
-    info: Any,
-    odds: Any,
+    edges: Edges,
     pay: Any,
     legal: Any,
     players: int,
@@ -320,8 +302,9 @@ def sample_outcomes(
         policy: (D, A) room for the policy at each position of the game.
         path: (D,) int64 room: the edges of the game.
         reach: (D, 4) room: own, others' and the sampled reach, and the probability of the move as drawn.
-        first, child, action, mover, info, odds, pay, legal, players, iterations, stream: as of `sample_external`.
+        first, edges, pay, legal, players, iterations, stream: as of `sample_external`.
     """
+    _, child, action, mover, info, odds = edges
     for round_ in range(iterations * players):
         player = round_ % players
         x, depth, own, others, sampled, earned = 0, 0, 1.0, 1.0, 1.0, 0.0
@@ -331,7 +314,7 @@ def sample_outcomes(
             if m >= 0:
                 match(regret, legal, i, policy[depth])
             share = 1.0 / (high - low)
-            u, e, chance = spin(stream), low, 0.0
+            u, e, chance = draw(stream, 0), low, 0.0
             while True:
                 likely = policy[depth, action[e]] if m >= 0 else odds[e]
                 chance = explore * share + (1.0 - explore) * likely if m == player else likely

@@ -45,7 +45,7 @@ class Objective:
     entropy_over: Literal["choices", "tokens"] = "choices"
     """Entropy of the legal moves or replies, which every decision must list, or of each token."""
     entropy_control: Choice = Named("fixed")
-    """The coefficient of the entropy bonus: fixed, or adaptive (target, step, least, most)."""
+    """The coefficient of the entropy bonus: fixed, adaptive (target, step, least, most), or falling (share, least)."""
     legality: Rate = 0.0
     """Coefficient of minus the log-probability of all legal replies together; language models that choose drift away
     from them where a lenient reader takes other spellings for them too."""

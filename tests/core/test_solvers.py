@@ -104,7 +104,7 @@ def test_sampled_regrets_are_right_on_average(method) -> None:
     exact.regret[:], expected, own = regret, np.zeros(regret.shape), exact.own[0]
     for states in exact.own:
         exact._match(states)
-    sweeps.regrets(*exact.edges, exact.pays[0], 0, exact.current, *exact._positions, expected, exact._reach)
+    sweeps.regrets(exact.edges, exact.pays[0], 0, exact.current, *exact._positions, expected, exact._reach)
     found = []
     for _ in range(40_000):
         solver.regret[:] = regret
