@@ -84,7 +84,7 @@ def exact(
         game: which game to solve, by name or made.
         iterations: of CFR+; a thousand bring Kuhn poker to a NashConv of 2e-4.
         path: a file written by `Tabular.save`, instead of solving.
-        name: what it is called in records.
+        name: what it is called in records; by default "exact", or as the file says.
         params: what the game is made with.
 
     Raises:
@@ -97,7 +97,7 @@ def exact(
     from ludus.core.solvers import solve
 
     rules = rules_for(game, params, exact)
-    return Tabular(solve(rules, iterations), name or "equilibrium")
+    return Tabular(solve(rules, iterations), name or "exact")
 
 
 def _distribution(state: str, row: ArrayLike) -> NDArray[np.float64]:

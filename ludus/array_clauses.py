@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ludus.clauses import Moment, Skip, clause, require
 from ludus.core.array_game import ArrayGame
 from ludus.core.batch import Batch
+from ludus.core.compiled import refusal
 from ludus.core.game import CHANCE, Game
 from ludus.core.position import Position
 from ludus.core.symmetry import Symmetry
@@ -30,6 +31,8 @@ def clause_arrays(game: Game[Any], walk: Sequence[Moment]) -> None:
     unique, rows = list({m.state.record: m for m in walk}.values()), rows_at_once(game)
     for low in range(0, len(unique), rows):
         _check_moves(game, unique[low : low + rows])
+    if why := refusal(game):
+        raise Skip(f"as ordinary Python: {why}")
 
 
 @clause

@@ -32,11 +32,20 @@ def test_the_agent_of_the_example_is_rated_in_python_and_from_the_command_line(t
 
 
 def test_the_example_of_a_solver_comes_near_an_equilibrium(capsys):
-    _, example, _ = examples()
+    _, _, example, _ = examples()
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
     gap, _, rest = capsys.readouterr().out.partition(" ")
     assert float(gap) < 0.03
     assert "player_0" in rest
+
+
+def test_the_example_of_a_batch_steps_many_games():
+    pytest.importorskip("torch"), pytest.importorskip("gymnasium")
+    there = {"__name__": "readme"}
+    exec(compile(examples()[1], "README.md", "exec"), there)
+    assert there["seen"].shape == (4096, *there["games"].game.shape)
+    assert (there["seen"].numpy() == there["games"].observation).all()
+    assert there["envs"].reset(seed=0)[0]["action_mask"].any(-1).all()
 
 
 def test_the_doors_open_by_the_names_that_are_told():

@@ -36,7 +36,7 @@ from ludus.core.errors import ConfigError, IllegalMove, MissingExtra, UnknownNam
 from ludus.core.game import Choice, Forfeit, Game, Seat
 from ludus.core.live import ask
 from ludus.core.position import Position
-from ludus.core.registry import make, make_agent, seat_up
+from ludus.core.registry import make, seat_up
 
 try:
     from gymnasium import spaces
@@ -293,8 +293,7 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """Agents that are not uniform, by the index of their seat; the compiled loops play the others."""
         game, played = self.game, set(self._learner.tolist())
         if not isinstance(opponents, Mapping):
-            shared = make_agent(opponents) if isinstance(opponents, str) else opponents
-            opponents = dict.fromkeys(game.seats, shared)
+            opponents = dict.fromkeys(game.seats, opponents)
         elif len(played) == 1:  # nobody else need sit where every row's learner sits
             opponents = {**opponents, game.seats[played.pop()]: Uniform()}
         agents = seat_up(game, opponents)

@@ -20,6 +20,8 @@ from ludus.testing import Line, examine
 if TYPE_CHECKING:
     from rich.table import Table
 
+FEW_WORDS = 12  # too few for rules
+
 # What PettingZoo advises against and masks, prose and free replies need; nothing else is passed over.
 ADVICE = (
     "Observation is not a NumPy array",
@@ -59,7 +61,8 @@ class Card:
         from rich.markup import escape
         from rich.table import Table
 
-        verdict = f"{len(self.broken)} broken" if self.broken else "all that was tried holds"
+        names = ", ".join(line.name for line in self.broken)
+        verdict = f"{len(self.broken)} broken: {names}" if names else "all that was tried holds"
         shown = Table(title=f"{self.game}: {verdict}", box=box.SIMPLE_HEAD, title_justify="left")
         for head in ("part", "clause", "", "what it says"):
             shown.add_column(head, no_wrap=head in ("part", "clause"))
@@ -90,7 +93,7 @@ def score(game: Game[Any], *, episodes: int = 20, seed: int = 0) -> Card:
         "same again", "the same match gives the same record, alone or among others", lambda: _again(game)
     )
     speed = {"decisions, scalar rules": report.steps_per_second}
-    if isinstance(game, ArrayGame):
+    if isinstance(game, ArrayGame) and not report.broken:
         speed["decisions, batch of 1024"] = _batch_speed(game)
     parts = {"contract": report.lines, "doors": tuple(doors), "determinism": (again,)}
     return Card(report.game, parts, speed, tuple(_advice(game)))
@@ -259,10 +262,10 @@ def _advice(game: Game[Any]) -> Iterator[tuple[str, str]]:
             "zero_sum = True",
             "every game tried summed to zero; minimax and the contract may then rely on it",
         )
-    if len(game.rules(game.players[0]).split()) < 12:
+    if (words := len(game.rules(game.players[0]).split())) < FEW_WORDS:
         yield (
-            '"""The rules, as a player reads them."""   under the class line',
-            "language models read them first",
+            '"""The rules, as a player reads them, whole."""   under the class line',
+            f"language models read them first, and these have {words} words",
         )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ludus.core.array_game import ArrayGame
 from ludus.core.compiled import compiling, kernel, odds_for, opened, rows, spread
-from ludus.core.errors import ContractError, IllegalMove, UnknownName
+from ludus.core.errors import ContractError, IllegalMove, UnknownName, whole
 from ludus.core.game import Game
 
 Autoreset: TypeAlias = Literal["same_step", "next_step", "disabled"]
@@ -53,7 +53,7 @@ class Batch:
         faults: (N,) int64, how many illegal actions were settled in each row.
 
     Raises:
-        ValueError: there is no row.
+        ValueError: the number of rows or the seed is no whole number from 1, or 0, on.
         UnknownName: no such autoreset or policy.
         ContractError: illegal="forfeit" in a game that has a price of its own for forfeits.
     """
@@ -67,8 +67,7 @@ class Batch:
         autoreset: Autoreset = "same_step",
         illegal: Illegal = "raise",
     ) -> None:
-        if n < 1:
-            raise ValueError(f"a batch has at least one row, not {n}")
+        n, seed = whole("a batch's n", n, least=1), whole("a batch's seed", seed)
         self._reset = _index("autoreset", autoreset, get_args(Autoreset))
         self._illegal = _index("policy for illegal actions", illegal, get_args(Illegal))
         if illegal == "forfeit" and type(game).forfeit is not Game.forfeit:
@@ -92,6 +91,13 @@ class Batch:
         self._prepare()
         with compiling(type(game).__name__):
             self._play(self._choice)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __repr__(self) -> str:
+        ends, wrong = get_args(Autoreset)[self._reset], get_args(Illegal)[self._illegal]
+        return f"{type(self).__name__}({self.game!r}, n={self.n}, autoreset={ends!r}, illegal={wrong!r})"
 
     def random_actions(self) -> NDArray[np.int32]:
         """A uniformly drawn legal move for each row, (N,) int32, from each row's own stream; -1 where it is over.
@@ -117,7 +123,10 @@ class Batch:
             IllegalMove: an action is not legal, and the batch was made with illegal="raise"; nothing has been
                 played.
         """
-        given = self._placed(actions)
+        try:
+            given = self._placed(actions)
+        except ValueError as fault:  # lists of several lengths
+            raise ValueError(f"step takes whole numbers of shape ({self.n},), not {actions!r}") from fault
         if given.shape != (self.n,) or given.dtype.kind not in "iu":
             raise ValueError(
                 f"step takes whole numbers of shape ({self.n},), not {given.dtype} of {tuple(given.shape)}"
@@ -142,8 +151,11 @@ class Batch:
         It is `step(random_actions())` again and again, with the same result, and several times faster.
 
         Raises:
+            ValueError: steps is no whole number from 0 on.
             ContractError: somebody is to move and may do nothing.
         """
+        if not whole("steps", steps):
+            return
         states, first = self._opened
         empty = self._placed(np.zeros(self.n, np.int64))
         self._run(
@@ -273,9 +285,11 @@ class Batch:
     def _refuse(self, row: int, action: int) -> None:
         self._check_masks()
         legal, mover = self._fetched(self.legal)[row], self._fetched(self.mover)[row]
+        possible = np.flatnonzero(legal).tolist()
+        some = ", ".join(f"{move} ({self.game.moves[move]})" for move in possible[:12])
         raise IllegalMove(
-            f"{self.game.id}, row {row}: seat {mover} cannot play {action}; "
-            f"legal are {np.flatnonzero(legal).tolist()}"
+            f"{self.game.id}, row {row}: {self.game.seats[mover]} cannot play {action}; legal are {some}"
+            f"{', ...' * (len(possible) > 12)}. No row has moved"
         )
 
     def _check_masks(self) -> None:
@@ -317,15 +331,22 @@ def batch(
         ((1000, 3, 3, 3), 8000)
 
     Raises:
-        TypeError: the game is not an array game.
+        TypeError: the game is not an array game, or has been made and comes with parameters.
         UnknownName: no such device.
     """
     if isinstance(game, str):
         from ludus.core.registry import make
 
         game = make(game, **params)  # type: ignore[assignment]
+    elif params:
+        raise TypeError(f"{game!r} has been made already: {', '.join(params)} cannot be set")
     if not isinstance(game, ArrayGame):
-        raise TypeError(f"{game!r} is no array game: only games over records can be stepped in a batch")
+        raise TypeError(
+            f"batch takes an array game or its name, not the class {game.__name__}: {game.__name__}()"
+            if isinstance(game, type)
+            else f"{game!r} is no array game: only games over records can be stepped in a batch; play it by `play`, or as "
+            "gymnasium.make_vec does"
+        )
     kind = Batch
     if _index("device", device, get_args(Device)):
         from ludus.core.cuda import CudaBatch

@@ -29,6 +29,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ludus.core.errors import ContractError
+
 COMPILED = importlib.util.find_spec("numba") is not None
 _PARTS = ("mover", "legal", "odds", "toss", "move", "joint", "observe")
 _HEAD = "from typing import Any\n\nimport numpy as np\nfrom {} import jit\n"
@@ -97,6 +99,13 @@ def kernel(game: Any) -> ModuleType:
         if loops.tried:
             warnings.warn(loops.tried, stacklevel=3)
     return _uncompiled(rules, traits) if loops.tried else loops
+
+
+def refusal(game: Any) -> str:
+    """Why numba cannot compile an array game's rules; nothing where it can, or is not there."""
+    kernel(game)
+    rules: Any = type(game)
+    return getattr(_kernel(rules, traits_of(game)), "tried", None) or ""
 
 
 def opened(loops: ModuleType, records: NDArray[Any]) -> NDArray[Any]:
@@ -209,7 +218,27 @@ def _trial(game: Any, loops: ModuleType) -> str:
             f"{game!r}: numba cannot compile its rules, which run as ordinary Python, hundreds of times slower (rules may "
             f"not allocate, and use numbers and the record's fields alone). {explained(fault)}"
         )
+    except KeyError as fault:  # so numba says that rules write to a field which is not there
+        (field,) = fault.args
+        if not isinstance(field, str) or not (places := _written_in(type(game), field)):
+            raise
+        raise ContractError(
+            f"{game!r}: {places[0]} writes to {field!r}, and the record's fields are {', '.join(game.record.names)}"
+        ) from fault
     return ""
+
+
+def _written_in(rules: Any, field: str) -> list[str]:
+    """The lines of the rules that name a field."""
+    found = []
+    for function in (*_parts(rules).values(), *helpers(rules)):
+        lines, first = inspect.getsourcelines(function)
+        found += [
+            f"{function.__qualname__} ({inspect.getsourcefile(function)}, line {first + k})"
+            for k, line in enumerate(lines)
+            if re.search(rf"\.{re.escape(field)}\b", line)
+        ]
+    return found
 
 
 def explained(fault: Exception) -> str:
@@ -217,12 +246,13 @@ def explained(fault: Exception) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(fault))
     places = re.findall(r'File "(.+?)", line (\d+)', text) + re.findall(r"Raised from (.+?) \((\d+)\)", text)
     own = [f"{file}, line {line}" for file, line in places if Path(file).exists() and _is_rule(file)]
-    return f"{own[-1] if own else ''}: {_reason(text)}"
+    return f"{own[-1]}: {_reason(text)}" if own else _reason(text)
 
 
 def _is_rule(file: str) -> bool:
     """Whether a file is neither one of the made kernels nor numba's own."""
-    return not file.startswith(str(cache_folder())) and "/numba/" not in file
+    place = str(Path(file).resolve())
+    return not place.startswith(str(cache_folder().resolve())) and "/numba/" not in place
 
 
 def _reason(text: str) -> str:

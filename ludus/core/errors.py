@@ -4,6 +4,7 @@
     ├── UnknownName      a game, agent, seat, key or checkpoint that nobody knows; names the nearest
     ├── MissingExtra     an optional dependency is absent; names the extra to install
     ├── IllegalMove      a move that the rules do not allow reached the rules
+    ├── TooLarge         a game has more positions than its tables may have
     ├── ContractError    a game, an agent or an estimator breaks its contract
     ├── RecordError      an episode does not fit the rules, or a file of episodes cannot be read
     │   └── ForgedError  a record that can be read and is not true; names the level that saw it
@@ -20,6 +21,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
 
 
 class LudusError(Exception):
@@ -53,6 +56,10 @@ class MissingExtra(LudusError, ImportError):
 
 class IllegalMove(LudusError, ValueError):
     """A move that the rules do not allow."""
+
+
+class TooLarge(LudusError, ValueError):
+    """A game has more positions than its tables may have; names its size and the limit."""
 
 
 class ContractError(LudusError, AssertionError):
@@ -126,3 +133,14 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
     lowered = {name.lower(): name for name in known}
     found = difflib.get_close_matches(given.lower(), lowered, n=1, cutoff=0.5)
     return lowered[found[0]] if found else None
+
+
+def whole(what: str, given: Any, *, least: int = 0) -> int:
+    """A whole number from `least` on.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(given, bool) or not isinstance(given, Integral) or given < least:
+        raise ValueError(f"{what} is a whole number from {least} on, not {given!r}")
+    return int(given)

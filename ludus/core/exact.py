@@ -3,8 +3,8 @@
 A tabular policy is a mapping from information states (`Request.information`) to probabilities over
 the moves of the choice there, an array (A,). One mapping covers all seats: the names begin with
 the seat. The same as one array is (I, A), in the order of `tabulate(game).names`; wherever a policy is
-asked for here it may be a mapping, such an array, or an agent that tells its probabilities, and wherever
-a game is, its tables.
+asked for here it may be a mapping, such an array, or an agent that tells its probabilities, or the name of one, and
+wherever a game is, its name or its tables.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from numpy.typing import ArrayLike, NDArray
 from ludus.core.agent import Agent, Request
 from ludus.core.errors import ContractError, UnknownName
 from ludus.core.game import Game, Seat
+from ludus.core.registry import agent_for
 from ludus.core.table import seat_stream
 from ludus.core.tables import Tables, tabulate
 
 TabularPolicy: TypeAlias = Mapping[str, ArrayLike]
 Rows: TypeAlias = NDArray[np.float64]
-Rules: TypeAlias = Game[Any] | Tables
-AnyPolicy: TypeAlias = TabularPolicy | Rows | Agent
+Rules: TypeAlias = Game[Any] | Tables | str
+AnyPolicy: TypeAlias = TabularPolicy | Rows | Agent | str
 TIE = 1e-9  # values that differ by less are equal
 
 
 # ------------------------------------------------------------------------------------ policies
-def uniform(game: Game[Any]) -> dict[str, Rows]:
+def uniform(game: Rules) -> dict[str, Rows]:
     """The policy that plays every legal move alike."""
-    tables = tabulate(game)
+    tables = _tables(game)
     return named(tables, tables.legal / tables.legal.sum(1, keepdims=True))
 
 
@@ -110,6 +111,13 @@ def rows(game: Rules, policy: AnyPolicy) -> Rows:
             at = int(np.argmax(wrong))
             raise ValueError(f"{tables.names[at]!r} has no such probabilities: {policy[at].tolist()}")
         return array
+    if isinstance(policy, str):
+        policy = agent_for(tables.game, policy)
+    if not isinstance(policy, Mapping) and not hasattr(policy, "act"):
+        raise TypeError(
+            f"a policy is a mapping from information states, an array {tables.legal.shape}, an agent or the name of one, "
+            f"not {policy!r}"
+        )
     mapping = policy if isinstance(policy, Mapping) else tabular(tables.game, policy)
     array = np.zeros(tables.legal.shape)
     for i, name in enumerate(tables.names):

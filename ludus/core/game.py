@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ludus.core.errors import IllegalMove, UnknownName
+from ludus.core.errors import ContractError, IllegalMove, UnknownName
 
 Seat: TypeAlias = str
 CHANCE: Seat = "chance"
@@ -312,7 +312,9 @@ class Game(ABC, Generic[S]):
         """A legal reply, drawn at random. Games with free text or forms must say how."""
         options = self.options(state, seat)
         if isinstance(options, Choice):
-            return int(rng.choice(np.flatnonzero(options.legal)))
+            if not (legal := np.flatnonzero(options.legal)).size:
+                raise ContractError(f"{self!r}: {seat} is to move and has no legal move")
+            return int(rng.choice(legal))
         raise NotImplementedError(f"{self.id} has free replies: define sample(state, seat, rng)")
 
     def out(self, state: S, seat: Seat) -> bool:

@@ -139,8 +139,12 @@ def seats_filled(game: Game[Any], lineup: Mapping[Seat, Any]) -> dict[Seat, Any]
 
     Raises:
         UnknownName: the lineup names a seat or role that the game does not have.
-        ConfigError: a player's seat is left empty.
+        ConfigError: a player's seat is left empty, or this is no lineup.
     """
+    if not isinstance(lineup, Mapping):
+        raise ConfigError(
+            f"a lineup says who sits where, as {{{game.players[0]!r}: 'uniform', ...}}, not {lineup!r}"
+        )
     roles = {role_of(seat) for seat in game.seats}
     for name in lineup:
         if name not in game.seats and name not in roles:

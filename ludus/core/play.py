@@ -59,6 +59,10 @@ def play(
         if lineup is None or seeds is None:
             raise TypeError("play(game, lineup, seeds) needs a lineup and seeds")
         game = make(what, **match.pop("params", {})) if isinstance(what, str) else what
+        if not isinstance(seeds, Iterable):
+            raise TypeError(
+                f"seeds are whole numbers, one for each episode, such as range(10), not {seeds!r}"
+            )
         table = _Seated(seat_up(game, lineup))
         what = (Match(game, table, seed, **match) for seed in seeds)
     elif lineup is not None or seeds is not None:

@@ -18,7 +18,7 @@ from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from ludus.core.agent import Agent
-from ludus.core.errors import UnknownName
+from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.game import Game, Seat
 from ludus.core.match import seats_filled
 
@@ -159,6 +159,20 @@ def make(name: str, **params: Any) -> Game[Any]:
     return game
 
 
+def game_of(game: Game[Any] | str) -> Game[Any]:
+    """A game, or the one of a name.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(game, str):
+        return make(game)
+    if not isinstance(game, Game):
+        made = f": {game.__name__}() is one" if isinstance(game, type) and issubclass(game, Game) else ""
+        raise TypeError(f"a game or the name of one is wanted, not {game!r}{made}")
+    return game
+
+
 def make_agent(name: str, **settings: Any) -> Agent:
     """The agent called `name`, made with `settings`."""
     maker = AGENTS.maker(_bare(name))
@@ -167,15 +181,28 @@ def make_agent(name: str, **settings: Any) -> Agent:
     return agent
 
 
+def agent_for(game: Game[Any], name: str, **settings: Any) -> Agent:
+    """The agent called `name`, which is told the game it is to play if it asks for one."""
+    return make_agent(name, **({"game": game} if takes_game(name) else {}), **settings)
+
+
+def takes_game(name: str) -> bool:
+    """Whether the agent called `name` is made for one game: a search, an equilibrium, one that comes with the package."""
+    return "game" in inspect.signature(AGENTS.maker(_bare(name))).parameters
+
+
 def _check_parameters(kind: str, maker: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Name the nearest known parameter of one that `maker` does not take."""
-    asked = inspect.signature(maker.__init__ if inspect.isclass(maker) else maker)
+    """Name a parameter that is missing, and the nearest known one of one that `maker` does not take."""
+    asked = inspect.signature(maker)
+    for name, taken in asked.parameters.items():
+        needed = taken.default is taken.empty and taken.kind not in (taken.VAR_POSITIONAL, taken.VAR_KEYWORD)
+        if needed and name not in given:
+            raise ConfigError(f"{kind.partition(' of ')[2]} cannot be made without {name}=...")
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in asked.parameters.values()):
         return
-    known = [name for name in asked.parameters if name != "self"]
     for name in given:
-        if name not in known:
-            raise UnknownName(kind, name, known)
+        if name not in asked.parameters:
+            raise UnknownName(kind, name, asked.parameters)
 
 
 def seat_up(
@@ -184,13 +211,16 @@ def seat_up(
     """An agent for every seat: roles spread, names made, missing crew filled from the registry.
 
     One name makes one agent, shared by all the seats it is written at, and by all lineups that are
-    given the same `made`.
+    given the same `made`; of those that are made for a game, one for each game.
     """
     made = {} if made is None else made
     table: dict[Seat, Agent] = {}
     for seat, occupant in seats_filled(game, lineup).items():
         if isinstance(occupant, str):
-            occupant = made.setdefault(occupant, made.get(occupant) or make_agent(occupant))
+            key = f"{occupant} for {game!r}" if takes_game(occupant) else occupant
+            if key not in made:
+                made[key] = agent_for(game, occupant)
+            occupant = made[key]
         table[seat] = occupant
     return table
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core import sweeps
-from ludus.core.errors import UnknownName
+from ludus.core.errors import UnknownName, whole
 from ludus.core.exact import Rows, averaged, remembered
 from ludus.core.game import Game
 from ludus.core.tables import tabulate
@@ -83,8 +83,12 @@ class Solver:
         return METHODS[method](game, **settings)
 
     def run(self, iterations: int) -> None:
-        """So many iterations more."""
-        for _ in range(iterations):
+        """So many iterations more.
+
+        Raises:
+            ValueError: they are no whole number from 0 on.
+        """
+        for _ in range(whole("iterations", iterations)):
             self.iteration += 1
             self.step()
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from ludus.core.agent import Agent, Request, information
 from ludus.core.array_game import NATURE, OVER, ArrayGame
 from ludus.core.compiled import called, kernel, opened
-from ludus.core.errors import ContractError
+from ludus.core.errors import ContractError, TooLarge
 from ludus.core.game import CHANCE, Choice, Game, Move, Seat, View
 from ludus.core.position import Position
-from ludus.core.registry import make_agent
+from ludus.core.registry import game_of, make_agent
 from ludus.core.sizes import clearly_more, estimated
 
 Past: TypeAlias = tuple[tuple[View, Move], ...]
@@ -70,19 +70,20 @@ class Tables:
     options: tuple[Choice, ...]
 
 
-def tabulate(game: Game[Any], *, unfold: bool | None = None, limit: int = LIMIT) -> Tables:
+def tabulate(game: Game[Any] | str, *, unfold: bool | None = None, limit: int = LIMIT) -> Tables:
     """Every position of a finite game.
 
     Args:
-        game: its players must choose among named moves, and `start` must draw nothing.
+        game: or its name. Its players must choose among named moves, and `start` must draw nothing.
         unfold: keep positions apart that were reached differently. By default games of perfect information whose views
             tell all merge them, and others do not.
         limit: of positions.
 
     Raises:
-        ValueError: the game has more positions than `limit`.
+        TooLarge: the game has more positions than `limit`.
         ContractError: a seat has free replies, or crew that is not deterministic.
     """
+    game = game_of(game)
     unfold = not (game.perfect_information and game.view_is_complete) if unfold is None else unfold
     tables = _tabulate(_Same(game, limit), unfold)
     if len(tables.mover) > limit:
@@ -90,10 +91,11 @@ def tabulate(game: Game[Any], *, unfold: bool | None = None, limit: int = LIMIT)
     return tables
 
 
-def too_many(game: Game[Any], limit: int) -> ValueError:
+def too_many(game: Game[Any], limit: int) -> TooLarge:
     """What to raise for a game of more positions than the limit."""
-    return ValueError(
-        f"{game!r} has more than {limit:,} positions, about 10^{estimated(game):.0f} as a tree: too many to tabulate"
+    return TooLarge(
+        f"{game!r} has more than {limit:,} positions, about 10^{estimated(game):.0f} as a tree: too many to tabulate; "
+        "what best responses gain can be learned instead (`ludus exploit --learn`, ludus.training.responses)"
     )
 
 
@@ -140,7 +142,7 @@ class _Growth:
         raise NotImplementedError
 
     def refuse(self, count: int) -> None:
-        """Raise ValueError if there are more positions than the limit, so many having been found."""
+        """Raise TooLarge if there are more positions than the limit, so many having been found."""
         larger = count > self.limit
         if not larger and count > SOME and not self.tried:
             self.tried, larger = True, clearly_more(self.game, self.limit)

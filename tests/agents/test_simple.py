@@ -65,7 +65,7 @@ def test_a_table_is_saved_and_loaded(tmp_path):
     solved.save(tmp_path / "table.json")
     again = exact(path=str(tmp_path / "table.json"))
     assert again.fingerprint() == solved.fingerprint()
-    assert again.name == "equilibrium"
+    assert again.name == "exact"
     (tmp_path / "broken.json").write_text('{"name": "x", "table": {"a": [0.5, 0.6]}}')
     with pytest.raises(RecordError, match="add up to one"):
         Tabular.load(tmp_path / "broken.json")

@@ -347,9 +347,40 @@ def test_check_takes_a_game_that_is_not_registered(tmp_path, monkeypatch):
     loose = run("check", "half_done:Loose", "--episodes", 3)
     assert loose.exit_code == 1
     assert re.search(r"play is pure +broken", loose.output)
+    assert "broken: " in loose.output.splitlines()[0]
     with pytest.raises(LudusError, match="Coin"):
         run("check", "half_done:Con")
     sys.modules.pop("half_done")
+
+
+FAULTY = """
+import re
+import ludus
+
+class Misspelt(type(ludus.make("nim"))):
+    @staticmethod
+    def move(s, a, pay):
+        s.stoens -= a + 1
+
+class Wordy(type(ludus.make("nim"))):
+    @staticmethod
+    def legal(s, seat, out):
+        for a in range(len(out)):
+            out[a] = len(re.findall("x", "xxx")) > a and a < s.heaps[0]
+"""
+
+
+def test_check_tells_of_rules_that_cannot_be_compiled(tmp_path, monkeypatch):
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("COLUMNS", "400")
+    shown = run("check", "faulty:Misspelt", "--episodes", 3)
+    assert shown.exit_code == 1
+    assert "no field 'stoens'" in shown.output
+    with pytest.warns(UserWarning, match=r"faulty\.py, line \d+: .*findall"):
+        shown = run("check", "faulty:Wordy", "--episodes", 3)
+    assert re.search(r"arrays +– .*as ordinary Python: .*numba cannot compile", shown.output)
+    sys.modules.pop("faulty")
 
 
 TRAIN = (

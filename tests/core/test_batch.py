@@ -152,6 +152,40 @@ def test_what_cannot_be_declared_is_refused() -> None:
         ludus.batch("tic_tac_toe", 2, autoreset="same_steps")
     with pytest.raises(UnknownName, match="illegal actions"):
         ludus.batch("tic_tac_toe", 2, illegal="skip")
+    with pytest.raises(TypeError, match=r"nim\(\) has been made already: stones"):
+        ludus.batch(ludus.make("nim"), 2, stones=3)
+    with pytest.raises(TypeError, match=r"not the class Stuck: Stuck\(\)"):
+        ludus.batch(Stuck, 2)
+    with pytest.raises(TypeError, match=r"simple_negotiation.*no array game.*by `play`"):
+        ludus.batch("simple_negotiation", 2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (lambda: ludus.batch("nim", 0), "n is a whole number from 1 on, not 0"),
+        (lambda: ludus.batch("nim", 2.5), "n is a whole number from 1 on, not 2.5"),
+        (lambda: ludus.batch("nim", "8"), "n is a whole number from 1 on, not '8'"),
+        (lambda: ludus.batch("nim", 2, seed=None), "seed is a whole number from 0 on, not None"),
+        (lambda: ludus.batch("nim", 2, seed=-1), "seed is a whole number from 0 on, not -1"),
+        (lambda: ludus.batch("nim", 2).stroll(-1), "steps is a whole number from 0 on, not -1"),
+        (lambda: ludus.batch("nim", 2).stroll(1.5), "steps is a whole number from 0 on, not 1.5"),
+        (lambda: ludus.batch("nim", 2).step([[1], [1, 2]]), r"shape \(2,\), not \[\[1\], \[1, 2\]\]"),
+        (lambda: ludus.batch("leduc_poker", 2).step([7, 1]), r"player_0 cannot play 7; legal are 1 \(call\)"),
+    ],
+)
+def test_what_is_no_number_of_anything_is_refused(wrong, says) -> None:
+    with pytest.raises(ValueError, match=says):
+        wrong()
+
+
+def test_a_batch_says_what_it_is() -> None:
+    batch = ludus.batch("nim", np.int64(3), illegal="random")
+    assert repr(batch) == "Batch(nim(), n=3, autoreset='same_step', illegal='random')"
+    assert len(batch) == 3
+    before = snapshot(batch)
+    batch.stroll(0)
+    same(before, snapshot(batch))
 
 
 def test_arrays_stay_where_they_are() -> None:
@@ -187,6 +221,22 @@ def test_rules_that_cannot_be_compiled_run_as_they_are() -> None:
     batch.step(batch.random_actions())  # and no second warning
     assert batch.observation[:, 0].tolist() == [2, 2, 2]
     assert not kernel(Wordy()).COMPILED
+
+
+class Misspelt(Stuck):
+    """Its rules write to a field that the record has not."""
+
+    @staticmethod
+    def move(s, a, pay) -> None:
+        s.stoens = 2
+
+
+@pytest.mark.skipif(not COMPILED, reason="numba is not installed")
+def test_a_misspelt_field_is_told_with_its_line() -> None:
+    with pytest.raises(
+        ContractError, match=r"Misspelt\.move \(.*test_batch\.py, line \d+\) writes to 'stoens'.*stones"
+    ):
+        Batch(Misspelt(), 3)
 
 
 def doubled(n):

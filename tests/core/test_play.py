@@ -239,6 +239,10 @@ def test_lineups_are_checked() -> None:
         list(play("kuhn_poker", {"player_0": "uniform"}, [0]))
     with pytest.raises(UnknownName, match="unknown agent 'uniformm'; did you mean 'uniform'"):
         list(play("kuhn_poker", {"player": "uniformm"}, [0]))
+    with pytest.raises(ConfigError, match=r"a lineup says who sits where, .*not 'uniform'"):
+        list(play("kuhn_poker", "uniform", [0]))
+    with pytest.raises(TypeError, match=r"one for each episode, such as range\(10\), not 3"):
+        list(play("kuhn_poker", {"player": "uniform"}, 3))
     with pytest.raises(ConfigError, match="takes no task"):
         list(play(Match("kuhn_poker", {"player": "uniform"}, task="1 + 1")))
 

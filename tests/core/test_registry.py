@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ludus.core import registry
-from ludus.core.errors import UnknownName, nearest
+from ludus.core.errors import ConfigError, UnknownName, nearest
 from ludus.core.registry import GAMES, games, make, make_agent
 
 ENTRY_POINTS = """[ludus.games]
@@ -68,6 +68,26 @@ def test_unknown_names_come_with_the_nearest() -> None:
         make("nim", stons=3)
     with pytest.raises(UnknownName, match="parameter of kuhn_poker 'cards'"):
         make("kuhn_poker", cards=4)
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"openspiel cannot be made without game=\.\.\."):
+        make("openspiel")
+    with pytest.raises(ConfigError, match=r"agent minimax cannot be made without game=\.\.\."):
+        make_agent("minimax")
+
+
+def test_agents_of_one_game_are_told_which() -> None:
+    made = {}
+    small, large = (
+        registry.seat_up(make("nim", stones=stones), {"player": "minimax"}, made) for stones in (3, 7)
+    )
+    assert small["player_0"] is small["player_1"]
+    assert repr(small["player_0"].game) == "nim(stones=3)"
+    assert repr(large["player_0"].game) == "nim(stones=7)"
+    assert (
+        registry.seat_up(make("nim", stones=3), {"player": "minimax"}, made)["player_0"] is small["player_0"]
+    )
 
 
 def test_the_doors_names_are_understood() -> None:

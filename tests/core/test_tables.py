@@ -11,7 +11,7 @@ from small_games import GuessCoin
 from ludus.core.agent import FirstLegal, Uniform
 from ludus.core.array_game import OVER
 from ludus.core.compiled import COMPILED
-from ludus.core.errors import ContractError, UnknownName
+from ludus.core.errors import ContractError, TooLarge, UnknownName
 from ludus.core.exact import best_response, exploitability, nash_conv, tabular, uniform, value
 from ludus.core.game import Choice, Game, View
 from ludus.core.registry import make
@@ -116,6 +116,16 @@ def test_policies_are_checked() -> None:
         nash_conv(game, {**policy, next(iter(policy)): np.array([0.9, 0.9])})
     with pytest.raises(ValueError, match="needs 2 probabilities"):
         nash_conv(game, {**policy, next(iter(policy)): np.array([np.nan, np.nan])})
+    with pytest.raises(TypeError, match=r"an array \(12, 2\), an agent or the name of one, not 3"):
+        nash_conv(game, 3)
+    with pytest.raises(TypeError, match="a game or the name of one is wanted, not 3"):
+        nash_conv(3, policy)
+
+
+def test_games_and_policies_go_by_their_names() -> None:
+    game = make("kuhn_poker")
+    assert nash_conv("kuhn_poker", "uniform") == nash_conv(game, uniform(game))
+    assert exploitability("kuhn_poker", "exact") < 1e-3
 
 
 def test_a_seat_that_forgets_is_refused_by_cfr() -> None:
@@ -172,7 +182,7 @@ def test_exploitability_is_nash_conv_by_player() -> None:
 
 
 def test_too_many_positions_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"more than 100 positions, about 10\^4 as a tree"):
+    with pytest.raises(TooLarge, match=r"more than 100 positions, about 10\^4 as a tree.*--learn"):
         tabulate(make("leduc_poker"), limit=100)
     assert 10 ** estimated(make("kuhn_poker")) == pytest.approx(
         len(tabulate(make("kuhn_poker")).mover), rel=0.1

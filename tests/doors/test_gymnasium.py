@@ -99,6 +99,14 @@ def test_opponents_are_a_name_an_agent_or_either_by_seat_or_role(opponents, said
         assert env.reset(seed=seed)[0]["text"].endswith(f"Moves so far: {said}.")
 
 
+@pytest.mark.parametrize("opponents", ["minimax", "trained"])
+def test_opponents_that_are_made_for_a_game_go_by_name(opponents):
+    env = gymnasium.make("ludus/tic_tac_toe-v0", seat="player_1", opponents=opponents)
+    assert env.reset(seed=0)[1]["action_mask"].sum() == 8
+    many = gymnasium.make_vec("ludus/tic_tac_toe-v0", num_envs=2, seat="player_1", opponents=opponents)
+    assert many.reset(seed=0)[1]["action_mask"].sum(1).tolist() == [8, 8]
+
+
 def test_wrong_seats_and_opponents_are_named():
     with pytest.raises(UnknownName, match="did you mean 'player_1'"):
         Against("kuhn_poker", seat="player1")

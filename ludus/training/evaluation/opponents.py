@@ -10,7 +10,6 @@ runs/a/policies/b  a saved policy, by its folder
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,7 +20,7 @@ from ludus.core.agent import Agent
 from ludus.core.errors import ConfigError
 from ludus.core.exact import optimal
 from ludus.core.game import Game
-from ludus.core.registry import AGENTS, make_agent
+from ludus.core.registry import agent_for, make_agent
 from ludus.core.solvers import solve
 from ludus.training.lineup import Cast
 
@@ -72,8 +71,7 @@ def opponent(spec: Spec, game: Game[Any], cast: Cast) -> Agent:
         if name.endswith("@past"):
             raise ConfigError(f"{name} is another one each time: measure against a copy that stays")
         return cast.find(name)
-    asked = inspect.signature(AGENTS.maker(name)).parameters
-    agent = make_agent(name, **({"game": game} if "game" in asked else {}), **settings)
+    agent = agent_for(game, name, **settings)
     if isinstance(agent, Searcher) and not game.perfect_information:
         raise ConfigError(
             f"{name} would have to be shown what {game.id} hides: measure against 'optimal' there, or name the "
