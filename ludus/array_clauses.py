@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from ludus.clauses import Moment, Skip, clause, require
 from ludus.core.array_game import ArrayGame
 from ludus.core.batch import Batch
-from ludus.core.compiled import refusal
 from ludus.core.game import CHANCE, Game
 from ludus.core.position import Position
 from ludus.core.symmetry import Symmetry
@@ -25,14 +24,12 @@ TOSSES = 400  # of each of nature's moves
 
 @clause
 def clause_arrays(game: Game[Any], walk: Sequence[Moment]) -> None:
-    """The compiled rules of an array game do what the scalar rules do, for every move (of many, for some)."""
+    """The rules of an array game do in a batch what they do alone, for every move (of many, for some)."""
     if not isinstance(game, ArrayGame):
         raise Skip("not an array game")
     unique, rows = list({m.state.record: m for m in walk}.values()), rows_at_once(game)
     for low in range(0, len(unique), rows):
         _check_moves(game, unique[low : low + rows])
-    if why := refusal(game):
-        raise Skip(f"as ordinary Python: {why}")
 
 
 @clause

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ludus.core.array_game import ArrayGame
+from ludus.core.compiled import refusal
 from ludus.core.errors import ContractError, LudusError, MissingExtra
 from ludus.core.game import Game
 from ludus.testing import Line, examine
@@ -20,7 +21,7 @@ from ludus.testing import Line, examine
 if TYPE_CHECKING:
     from rich.table import Table
 
-FEW_WORDS = 12  # too few for rules
+FEW_WORDS = 12  # fewer are no rules
 
 # What PettingZoo advises against and masks, prose and free replies need; nothing else is passed over.
 ADVICE = (
@@ -94,7 +95,8 @@ def score(game: Game[Any], *, episodes: int = 20, seed: int = 0) -> Card:
     )
     speed = {"decisions, scalar rules": report.steps_per_second}
     if isinstance(game, ArrayGame) and not report.broken:
-        speed["decisions, batch of 1024"] = _batch_speed(game)
+        why = refusal(game)
+        speed[f"decisions, batch of 1024{why and ', not compiled: '}{why}"] = _batch_speed(game)
     parts = {"contract": report.lines, "doors": tuple(doors), "determinism": (again,)}
     return Card(report.game, parts, speed, tuple(_advice(game)))
 

@@ -10,7 +10,6 @@ mine:Careful(depth=2)                  a class or function of a module of yours,
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 import re
 import sys
@@ -24,7 +23,7 @@ from ludus.agents.language.keys import redact
 from ludus.core.agent import Agent
 from ludus.core.errors import ConfigError, LudusError, UnknownName, nearest
 from ludus.core.game import Game, Seat, role_of
-from ludus.core.registry import AGENTS, GAMES, make
+from ludus.core.registry import AGENTS, GAMES, make, parameters, with_game
 
 _WRITTEN = re.compile(r"(?:(?P<label>[^=()]+)=)?(?P<name>[^=()]+?)(?:\((?P<settings>.*)\))?", re.DOTALL)
 
@@ -73,7 +72,7 @@ def known_game(name: str) -> Callable[..., Any]:
 
 def _as_written(maker: Callable[..., Any], given: dict[str, Any], settings: Iterable[str]) -> dict[str, str]:
     """The settings that the maker wants as text, where what was written looked like something else: pot=true."""
-    takes = inspect.signature(maker.__init__ if inspect.isclass(maker) else maker).parameters
+    takes = parameters(maker)
     texts = {key for key in given if key in takes and takes[key].annotation in ("str", str)}
     pairs = (part.partition("=") for part in settings)
     return {
@@ -156,11 +155,9 @@ def agent_by(text: str, game: Game[Any]) -> Agent:
     if name == "language" and isinstance(settings.get("path"), str):
         check_model(settings["path"])
     maker = named(name, "agent") if ":" in name else AGENTS.maker(name)
-    accepted = inspect.signature(maker).parameters
-    if "game" in accepted and "path" not in settings:
-        settings = {"game": game, **settings}
+    settings = with_game(maker, game, settings)
     label = (found["label"] or "").strip()
-    if label and "name" in accepted:
+    if label and "name" in parameters(maker):
         settings["name"] = label
     agent = _made(text, maker, settings)
     if "path" in settings and hasattr(agent, "misfit") and (differs := agent.misfit(game)):
@@ -178,7 +175,7 @@ def _made(text: str, maker: Callable[..., Any], settings: dict[str, Any]) -> Age
         raise
     except Exception as fault:
         broken = unreadable(Path(str(settings["path"]))) if "path" in settings else ""
-        takes = f"; it takes {', '.join(inspect.signature(maker).parameters)}" if not broken else ""
+        takes = f"; it takes {', '.join(parameters(maker))}" if not broken else ""
         raise ConfigError(redact(f"{text!r} cannot be made: {broken or fault}{takes}")) from fault
     if not callable(getattr(agent, "act", None)):
         raise ConfigError(f"{text!r} makes {agent!r}, which is no agent: it has no act(requests)")

@@ -126,7 +126,7 @@ class Batch:
         try:
             given = self._placed(actions)
         except ValueError as fault:  # lists of several lengths
-            raise ValueError(f"step takes whole numbers of shape ({self.n},), not {actions!r}") from fault
+            raise ValueError(f"step takes whole numbers of shape ({self.n},), not {actions!r:.80}") from fault
         if given.shape != (self.n,) or given.dtype.kind not in "iu":
             raise ValueError(
                 f"step takes whole numbers of shape ({self.n},), not {given.dtype} of {tuple(given.shape)}"

@@ -21,7 +21,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -102,7 +102,9 @@ def kernel(game: Any) -> ModuleType:
 
 
 def refusal(game: Any) -> str:
-    """Why numba cannot compile an array game's rules; nothing where it can, or is not there."""
+    """Why an array game's rules run as ordinary Python; nothing where they are compiled."""
+    if not COMPILED:
+        return "numba is not installed"
     kernel(game)
     rules: Any = type(game)
     return getattr(_kernel(rules, traits_of(game)), "tried", None) or ""
@@ -219,8 +221,8 @@ def _trial(game: Any, loops: ModuleType) -> str:
             f"not allocate, and use numbers and the record's fields alone). {explained(fault)}"
         )
     except KeyError as fault:  # so numba says that rules write to a field which is not there
-        (field,) = fault.args
-        if not isinstance(field, str) or not (places := _written_in(type(game), field)):
+        field = str(fault.args[0]) if fault.args else ""
+        if not field.isidentifier() or not (places := _written_in(type(game), field)):
             raise
         raise ContractError(
             f"{game!r}: {places[0]} writes to {field!r}, and the record's fields are {', '.join(game.record.names)}"
@@ -229,15 +231,16 @@ def _trial(game: Any, loops: ModuleType) -> str:
 
 
 def _written_in(rules: Any, field: str) -> list[str]:
-    """The lines of the rules that name a field."""
-    found = []
+    """The lines of the rules, where their source is known, that write to a field of this name."""
+    found, writes = [], re.compile(rf"\.{field}\b(\[.*\])?\s*([-+*/%&|^@]|//|\*\*|<<|>>)?=(?!=)")
     for function in (*_parts(rules).values(), *helpers(rules)):
-        lines, first = inspect.getsourcelines(function)
-        found += [
-            f"{function.__qualname__} ({inspect.getsourcefile(function)}, line {first + k})"
-            for k, line in enumerate(lines)
-            if re.search(rf"\.{re.escape(field)}\b", line)
-        ]
+        with suppress(OSError):
+            lines, first = inspect.getsourcelines(function)
+            found += [
+                f"{function.__qualname__} ({inspect.getsourcefile(function)}, line {first + k})"
+                for k, line in enumerate(lines)
+                if writes.search(line)
+            ]
     return found
 
 

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from ludus.core.agent import Agent, Request
 from ludus.core.errors import ContractError, UnknownName
 from ludus.core.game import Game, Seat
-from ludus.core.registry import agent_for
+from ludus.core.registry import agent_for, game_of
 from ludus.core.table import seat_stream
 from ludus.core.tables import Tables, tabulate
 
@@ -37,11 +37,11 @@ def uniform(game: Rules) -> dict[str, Rows]:
     return named(tables, tables.legal / tables.legal.sum(1, keepdims=True))
 
 
-def tabular(game: Game[Any], agent: Agent, *, samples: int = 0, seed: int = 0) -> dict[str, Rows]:
+def tabular(game: Rules, agent: Agent, *, samples: int = 0, seed: int = 0) -> dict[str, Rows]:
     """What an agent does at every information state; `ludus.arenas.exploit` also counts unusable replies.
 
     Args:
-        game: a game that can be tabulated.
+        game: a game that can be tabulated, its name or its tables.
         agent: if it offers `probabilities`, those are exact; else it is asked `samples` times.
         samples: how often to ask an agent that only acts. Its sampling error is yours to judge.
         seed: of the generators it is given.
@@ -49,7 +49,7 @@ def tabular(game: Game[Any], agent: Agent, *, samples: int = 0, seed: int = 0) -
     Raises:
         ValueError: the agent does not tell its probabilities, and `samples` is 0.
     """
-    tables = tabulate(game)
+    tables = _tables(game)
     if hasattr(agent, "probabilities"):
         told = agent.probabilities(_asked_often(tables))
         return dict(zip(tables.names, (np.asarray(p, np.float64) for p in told), strict=True))
@@ -277,7 +277,7 @@ def _count_unreached(tables: Tables, reach: NDArray[np.float64]) -> None:
 
 
 # ---------------------------------------------------------------------------------- equilibria
-def optimal(game: Game[Any]) -> dict[str, Rows]:
+def optimal(game: Game[Any] | str) -> dict[str, Rows]:
     """Backward induction: at every position each of the mover's best moves alike.
 
     Of games of perfect information; each player earns as much as it can from there on, and cares
@@ -286,6 +286,7 @@ def optimal(game: Game[Any]) -> dict[str, Rows]:
     Raises:
         ContractError: the game hides something, or a view leaves out what tells positions apart.
     """
+    game = game_of(game)
     tables = tabulate(game)
     if not game.perfect_information:
         raise ContractError(f"{game!r} has hidden parts, where no move is best by itself: `solve` it instead")

@@ -154,7 +154,7 @@ def make(name: str, **params: Any) -> Game[Any]:
         nim(stones=7)
     """
     maker = GAMES.maker(_bare(name))
-    _check_parameters(f"parameter of {name}", maker, params)
+    _check_parameters("parameter", name, maker, params)
     game: Game[Any] = maker(**params)
     return game
 
@@ -168,7 +168,8 @@ def game_of(game: Game[Any] | str) -> Game[Any]:
     if isinstance(game, str):
         return make(game)
     if not isinstance(game, Game):
-        made = f": {game.__name__}() is one" if isinstance(game, type) and issubclass(game, Game) else ""
+        class_ = isinstance(game, type) and issubclass(game, Game) and not inspect.isabstract(game)
+        made = f": {game.__name__}() is one" if class_ else ""
         raise TypeError(f"a game or the name of one is wanted, not {game!r}{made}")
     return game
 
@@ -176,33 +177,45 @@ def game_of(game: Game[Any] | str) -> Game[Any]:
 def make_agent(name: str, **settings: Any) -> Agent:
     """The agent called `name`, made with `settings`."""
     maker = AGENTS.maker(_bare(name))
-    _check_parameters(f"setting of agent {name}", maker, settings)
+    _check_parameters("setting", f"agent {name}", maker, settings)
     agent: Agent = maker(**settings)
     return agent
 
 
 def agent_for(game: Game[Any], name: str, **settings: Any) -> Agent:
-    """The agent called `name`, which is told the game it is to play if it asks for one."""
-    return make_agent(name, **({"game": game} if takes_game(name) else {}), **settings)
+    """The agent called `name`, which is told the game that it is to play if it asks for one."""
+    return make_agent(name, **with_game(AGENTS.maker(_bare(name)), game, settings))
+
+
+def with_game(maker: Callable[..., Any], game: Game[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """An agent's settings, and the game it is to play if its maker asks for one and no file says what it plays."""
+    wanted = "game" in parameters(maker) and "path" not in settings
+    return {**({"game": game} if wanted else {}), **settings}
 
 
 def takes_game(name: str) -> bool:
     """Whether the agent called `name` is made for one game: a search, an equilibrium, one that comes with the package."""
-    return "game" in inspect.signature(AGENTS.maker(_bare(name))).parameters
+    return "game" in parameters(AGENTS.maker(_bare(name)))
 
 
-def _check_parameters(kind: str, maker: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Name a parameter that is missing, and the nearest known one of one that `maker` does not take."""
-    asked = inspect.signature(maker)
-    for name, taken in asked.parameters.items():
-        needed = taken.default is taken.empty and taken.kind not in (taken.VAR_POSITIONAL, taken.VAR_KEYWORD)
-        if needed and name not in given:
-            raise ConfigError(f"{kind.partition(' of ')[2]} cannot be made without {name}=...")
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in asked.parameters.values()):
-        return
-    for name in given:
-        if name not in asked.parameters:
-            raise UnknownName(kind, name, asked.parameters)
+@functools.cache
+def parameters(maker: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """What a class or function is made with, by name."""
+    asked = inspect.signature(maker.__init__ if inspect.isclass(maker) else maker).parameters
+    return {name: taken for name, taken in asked.items() if name != "self"}
+
+
+def _check_parameters(kind: str, of: str, maker: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Name the nearest known parameter of one that `maker` does not take, and one that is missing."""
+    asked = parameters(maker)
+    rest = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    if all(taken.kind is not inspect.Parameter.VAR_KEYWORD for taken in asked.values()):
+        for name in given:
+            if name not in asked:
+                raise UnknownName(f"{kind} of {of}", name, asked)
+    for name, taken in asked.items():
+        if taken.default is taken.empty and taken.kind not in rest and name not in given:
+            raise ConfigError(f"{of} cannot be made without {name}=...")
 
 
 def seat_up(

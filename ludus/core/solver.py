@@ -5,7 +5,6 @@ Shape letters: X positions, E edges, I information states, A moves, K players.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +14,7 @@ from ludus.core import sweeps
 from ludus.core.errors import UnknownName, whole
 from ludus.core.exact import Rows, averaged, remembered
 from ludus.core.game import Game
+from ludus.core.registry import game_of, parameters
 from ludus.core.tables import tabulate
 
 METHODS: dict[str, type[Solver]] = {}
@@ -66,21 +66,15 @@ class Solver:
             ValueError: the game is too large to tabulate.
             ContractError: a seat forgets what it knew, so that its own reach is not defined.
         """
-        if isinstance(game, str):
-            from ludus.core.registry import make
-
-            game = make(game)
         if method not in METHODS:
             raise UnknownName("method", method, METHODS)
-        known = [
-            name
-            for name in inspect.signature(METHODS[method].__init__).parameters
-            if name not in ("self", "game")
-        ]
+        made: Any = METHODS[method]
+        known = [name for name in parameters(made) if name != "game"]
         for name in settings:
             if name not in known:
                 raise UnknownName(f"setting of {method}", name, known)
-        return METHODS[method](game, **settings)
+        solver: Solver = made(game_of(game), **settings)
+        return solver
 
     def run(self, iterations: int) -> None:
         """So many iterations more.

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core import sweeps
+from ludus.core.errors import whole
 from ludus.core.exact import Rows, named, reached
 from ludus.core.game import Game
 from ludus.core.mirror_descent import MirrorDescent
@@ -164,6 +165,7 @@ class Sampling(Solver):
         self._first = np.searchsorted(t.parent[order], np.arange(len(t.mover) + 1)).astype(np.int64)
 
     def run(self, iterations: int) -> None:
+        iterations = whole("iterations", iterations)
         self._sample(iterations)
         self.iteration += iterations
         self.current = matched(self.regret, self.even)
@@ -218,14 +220,14 @@ class OutcomeSampling(Sampling, name="outcome_sampling"):
 
 
 def solve(
-    game: Game[Any], iterations: int = 1000, method: str = "cfr_plus", **settings: Any
+    game: Game[Any] | str, iterations: int = 1000, method: str = "cfr_plus", **settings: Any
 ) -> dict[str, Rows]:
     """An approximate equilibrium: the policy that a method promises after `iterations`.
 
     For two players and zero sums it comes close to an equilibrium; elsewhere nothing is promised.
 
     Args:
-        game: a game that can be tabulated.
+        game: a game that can be tabulated, or its name.
         iterations: of the method.
         method: a name of `METHODS`; CFR+ by default, which is the fastest on small games.
         settings: of the method's class.
@@ -233,8 +235,7 @@ def solve(
     Raises:
         ContractError: a seat forgets what it knew, so that its own reach is not defined.
     """
-    if iterations < 1:
-        raise ValueError(f"at least one iteration, not {iterations}")
+    whole("iterations", iterations, least=1)
     solver = Solver.of(game, method, **settings)
     solver.run(iterations)
     return named(solver.tables, solver.policy)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ludus.core.compiled import loop
-from ludus.core.kernel import draw
 
 
 class Edges(NamedTuple):
@@ -187,6 +188,15 @@ def answer(
     return worth[0]
 
 
+def spin(stream: Any) -> float:
+    """`ludus.core.kernel.draw` of a stream (1,): its own copy, for numba's cache sees changes of this file alone."""
+    stream[0] += np.uint64(0x9E3779B97F4A7C15)
+    z = stream[0]
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return float((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
 def match(regret: Any, legal: Any, i: int, policy: Any) -> None:
     """Write what regrets (I, A) say to play at state i into policy (A,): in proportion where positive, else alike."""
     total, moves = 0.0, 0
@@ -245,7 +255,7 @@ def sample_external(
                 if mover[low] >= 0:
                     match(regret, legal, i, policy[depth])
                 if not walks:
-                    u = draw(stream, 0)
+                    u = spin(stream)
                     while drawn < high - 1:
                         u -= policy[depth, action[drawn]] if mover[low] >= 0 else odds[drawn]
                         if u < 0:
@@ -314,7 +324,7 @@ def sample_outcomes(
             if m >= 0:
                 match(regret, legal, i, policy[depth])
             share = 1.0 / (high - low)
-            u, e, chance = draw(stream, 0), low, 0.0
+            u, e, chance = spin(stream), low, 0.0
             while True:
                 likely = policy[depth, action[e]] if m >= 0 else odds[e]
                 chance = explore * share + (1.0 - explore) * likely if m == player else likely

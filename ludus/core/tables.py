@@ -21,7 +21,7 @@ from ludus.core.compiled import called, kernel, opened
 from ludus.core.errors import ContractError, TooLarge
 from ludus.core.game import CHANCE, Choice, Game, Move, Seat, View
 from ludus.core.position import Position
-from ludus.core.registry import game_of, make_agent
+from ludus.core.registry import agent_for, game_of
 from ludus.core.sizes import clearly_more, estimated
 
 Past: TypeAlias = tuple[tuple[View, Move], ...]
@@ -324,7 +324,7 @@ class _States(_Growth):
 
     def _finding(self, seat: Seat, view: View, options: Any) -> Move:
         if seat not in self.crew:
-            self.crew[seat] = make_agent(self.game.crew()[seat])
+            self.crew[seat] = agent_for(self.game, self.game.crew()[seat])
         agent = self.crew[seat]
         if not getattr(agent, "deterministic", False):
             raise ContractError(

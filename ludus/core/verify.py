@@ -27,7 +27,7 @@ from ludus.core.errors import ForgedError, LudusError, RecordError
 from ludus.core.game import Choice, Game, Move, Seat, View
 from ludus.core.ledger import Ledger
 from ludus.core.reading import could_mean
-from ludus.core.registry import make_agent
+from ludus.core.registry import agent_for
 from ludus.core.replay import Frame, game_of, replay
 from ludus.core.table import Table, seat_stream
 
@@ -152,7 +152,7 @@ def _check_crew(
         if seat not in game.crew():
             continue
         name = episode.lineup[seat]
-        agent = agents.get(name) or crews.setdefault(seat, make_agent(game.crew()[seat]))
+        agent = agents.get(name) or crews.setdefault(seat, agent_for(game, game.crew()[seat]))
         if agent.name != name:
             return False, f"{seat} was {name!r}, which is not at hand"
         (decision,) = agent.act([request])

@@ -23,7 +23,7 @@ from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.game import Game, Seat, role_of
 from ludus.core.match import seats_filled
 from ludus.core.policy import Policy
-from ludus.core.registry import AGENTS, agents, make_agent
+from ludus.core.registry import AGENTS, agents, make_agent, takes_game
 from ludus.training.distributed import ALONE, World
 
 COPIES = ("init", "phase_start", "past")
@@ -109,6 +109,7 @@ class Cast:
 
         Raises:
             UnknownName: with the known names.
+            ConfigError: it is made for one game, which a cast does not know.
         """
         if name in self.mixtures:
             for member in self.mixtures[name]:
@@ -121,6 +122,10 @@ class Cast:
             selves = [f"{policy}@{copy}" for policy in self.policies for copy in COPIES]
             known = [*self.policies, *self.mixtures, *selves, *agents()]
             raise UnknownName("occupant of a seat", name, known)
+        if name not in self.policies and takes_game(name):
+            raise ConfigError(
+                f"{name} is made for one game and takes no seat in a run: measure against it ([evaluate])"
+            )
 
     def find(self, name: str) -> Agent:
         """The agent called `name`; a past self and the member of a mixture are drawn anew each time.

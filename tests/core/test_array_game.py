@@ -279,8 +279,8 @@ class Deal(ArrayGame):
     [
         (np.zeros(3, np.int32), r"shape \(4,\)"),
         (np.zeros(4), "whole numbers"),
-        (np.array([0, 1, 9, 0]), "row 2: seat 0 cannot play 9; legal are"),
-        (np.array([0, 1, 2, -1]), "row 3: seat 0 cannot play -1"),
+        (np.array([0, 1, 9, 0]), "row 2: player_0 cannot play 9; legal are"),
+        (np.array([0, 1, 2, -1]), "row 3: player_0 cannot play -1"),
     ],
 )
 def test_actions_that_cannot_be_played_change_nothing(actions, message) -> None:
@@ -293,7 +293,7 @@ def test_actions_that_cannot_be_played_change_nothing(actions, message) -> None:
 
 
 def test_a_batch_needs_rows_and_an_array_game() -> None:
-    with pytest.raises(ValueError, match="at least one row"):
+    with pytest.raises(ValueError, match="whole number from 1 on, not 0"):
         ludus.batch("kuhn_poker", 0)
     with pytest.raises(TypeError, match="no array game"):
         ludus.batch("propose_solve", 4)

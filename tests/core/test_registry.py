@@ -68,6 +68,10 @@ def test_unknown_names_come_with_the_nearest() -> None:
         make("nim", stons=3)
     with pytest.raises(UnknownName, match="parameter of kuhn_poker 'cards'"):
         make("kuhn_poker", cards=4)
+    with pytest.raises(UnknownName, match="parameter of leduc_poker 'cards'"):
+        make("leduc_poker", cards=4)
+    with pytest.raises(UnknownName, match="parameter of openspiel 'gam'; did you mean 'game'"):
+        make("openspiel", gam="leduc_poker")
 
 
 def test_what_is_missing_is_named() -> None:

@@ -12,7 +12,7 @@ from ludus.core.agent import FirstLegal, Uniform
 from ludus.core.array_game import OVER
 from ludus.core.compiled import COMPILED
 from ludus.core.errors import ContractError, TooLarge, UnknownName
-from ludus.core.exact import best_response, exploitability, nash_conv, tabular, uniform, value
+from ludus.core.exact import best_response, exploitability, nash_conv, optimal, tabular, uniform, value
 from ludus.core.game import Choice, Game, View
 from ludus.core.registry import make
 from ludus.core.sizes import clearly_more, estimated
@@ -126,6 +126,10 @@ def test_games_and_policies_go_by_their_names() -> None:
     game = make("kuhn_poker")
     assert nash_conv("kuhn_poker", "uniform") == nash_conv(game, uniform(game))
     assert exploitability("kuhn_poker", "exact") < 1e-3
+    assert nash_conv("kuhn_poker", tabular(tabulate(game), Uniform())) == nash_conv(
+        game, uniform("kuhn_poker")
+    )
+    assert optimal("nim").keys() == optimal(make("nim")).keys()
 
 
 def test_a_seat_that_forgets_is_refused_by_cfr() -> None:
