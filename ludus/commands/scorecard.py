@@ -94,7 +94,8 @@ def score(game: Game[Any], *, episodes: int = 20, seed: int = 0) -> Card:
         "same again", "the same match gives the same record, alone or among others", lambda: _again(game)
     )
     speed = {"decisions, scalar rules": report.steps_per_second}
-    if isinstance(game, ArrayGame) and not report.broken:
+    plays = not {line.name for line in report.broken} & {"random play", "arrays"}
+    if isinstance(game, ArrayGame) and plays:
         why = refusal(game)
         speed[f"decisions, batch of 1024{why and ', not compiled: '}{why}"] = _batch_speed(game)
     parts = {"contract": report.lines, "doors": tuple(doors), "determinism": (again,)}

@@ -142,5 +142,5 @@ def whole(what: str, given: Any, *, least: int = 0) -> int:
         ValueError: it is none.
     """
     if isinstance(given, bool) or not isinstance(given, Integral) or given < least:
-        raise ValueError(f"{what} is a whole number from {least} on, not {given!r}")
+        raise ValueError(f"{what} must be a whole number from {least} on, not {given!r}")
     return int(given)

@@ -11,7 +11,7 @@ from ludus.core.agent import Request
 from ludus.core.errors import ConfigError, RecordError, UnknownName
 from ludus.core.game import Choice, Forfeit, Text, View
 from ludus.core.play import play
-from ludus.core.registry import make, make_agent
+from ludus.core.registry import agent_for, make, make_agent
 
 PASS_OR_BET = Choice(("pass", "bet"), np.array([True, True]))
 
@@ -66,6 +66,11 @@ def test_a_table_is_saved_and_loaded(tmp_path):
     again = exact(path=str(tmp_path / "table.json"))
     assert again.fingerprint() == solved.fingerprint()
     assert again.name == "exact"
+    assert (
+        agent_for(make("kuhn_poker"), "exact", path=str(tmp_path / "table.json")).table.keys()
+        == again.table.keys()
+    )
+    assert agent_for(make("kuhn_poker"), "exact", iterations=20).fingerprint() == solved.fingerprint()
     (tmp_path / "broken.json").write_text('{"name": "x", "table": {"a": [0.5, 0.6]}}')
     with pytest.raises(RecordError, match="add up to one"):
         Tabular.load(tmp_path / "broken.json")

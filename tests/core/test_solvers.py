@@ -170,8 +170,11 @@ def test_what_a_solver_does_not_know_is_an_error() -> None:
         Solver.of(KUHN, "cfr+")
     with pytest.raises(UnknownName, match="setting of cfr_br 'seed'"):
         Solver.of(KUHN, "cfr_br", seed=1)
-    with pytest.raises(ValueError, match="at least one iteration"):
+    with pytest.raises(ValueError, match="iterations must be a whole number from 1 on, not 0"):
         solve(make(KUHN), 0)
+    for method in METHODS:
+        with pytest.raises(ValueError, match="whole number from 0 on, not -5"):
+            Solver.of(KUHN, method).run(-5)
     with pytest.raises(ValueError, match="explore is a share"):
         Solver.of(KUHN, "outcome_sampling", explore=0.0)
     with pytest.raises(ContractError, match="does not move"):

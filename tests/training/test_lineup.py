@@ -95,6 +95,12 @@ def test_a_copy_that_was_not_named_is_not_found(tmp_path):
             cast.find(name)
 
 
+def test_whoever_is_made_for_one_game_takes_no_seat_in_a_run(tmp_path):
+    cast = Cast({"one": fresh(GAME, name="one", hidden=(4,))}, tmp_path, np.random.default_rng(0), ["one"])
+    with pytest.raises(ConfigError, match=r"minimax is made for one game.*\[evaluate\]"):
+        cast.find("minimax")
+
+
 def past_of(folder, seed):
     """A cast with 30 snapshots, whose weights tell their version."""
     policy = fresh(GAME, name="one", hidden=(4,))
