@@ -75,7 +75,7 @@ clean: ## remove the environment and the tools' caches
 $(installed): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Ludus needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@echo "Installing Ludus with torch, transformers and what develops it into $(VENV): some 2 GB, a few minutes."
+	@echo "Installing Ludus with torch, transformers and what develops it into $(VENV): gigabytes, and some minutes."
 	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
 	$(bin)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[dev]'

@@ -19,7 +19,7 @@ from ludus.core.agent import Agent, Decision, Failure, Request
 from ludus.core.errors import ContractError, LudusError
 from ludus.core.game import CHANCE, Choice, Forfeit, Game, Move, Seat, View, draw
 from ludus.core.play import play
-from ludus.core.registry import game_of
+from ludus.core.registry import as_game
 
 MAX_TURNS = 2000
 
@@ -65,7 +65,7 @@ def check_game(game: Game[Any] | str, *, episodes: int = 20, seed: int = 0) -> R
         >>> check_game(ludus.make("nim"), episodes=2).broken
         ()
     """
-    report = examine(game_of(game), episodes=episodes, seed=seed)
+    report = examine(as_game(game), episodes=episodes, seed=seed)
     for line in report.broken:
         raise ContractError(f"{report.game} breaks {line.name!r} ({line.promise}): {line.problem}")
     return report

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from ludus.core.agent import Agent, Request
 from ludus.core.errors import ContractError, UnknownName
 from ludus.core.game import Game, Seat
-from ludus.core.registry import agent_for, game_of
+from ludus.core.registry import agent_for, as_game
 from ludus.core.table import seat_stream
 from ludus.core.tables import Tables, tabulate
 
@@ -286,7 +286,7 @@ def optimal(game: Game[Any] | str) -> dict[str, Rows]:
     Raises:
         ContractError: the game hides something, or a view leaves out what tells positions apart.
     """
-    game = game_of(game)
+    game = as_game(game)
     tables = tabulate(game)
     if not game.perfect_information:
         raise ContractError(f"{game!r} has hidden parts, where no move is best by itself: `solve` it instead")

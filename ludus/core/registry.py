@@ -159,7 +159,7 @@ def make(name: str, **params: Any) -> Game[Any]:
     return game
 
 
-def game_of(game: Game[Any] | str) -> Game[Any]:
+def as_game(game: Game[Any] | str) -> Game[Any]:
     """A game, or the one of a name.
 
     Raises:

@@ -14,7 +14,7 @@ from ludus.core import sweeps
 from ludus.core.errors import UnknownName, whole
 from ludus.core.exact import Rows, averaged, remembered
 from ludus.core.game import Game
-from ludus.core.registry import game_of, parameters
+from ludus.core.registry import as_game, parameters
 from ludus.core.tables import tabulate
 
 METHODS: dict[str, type[Solver]] = {}
@@ -73,7 +73,7 @@ class Solver:
         for name in settings:
             if name not in known:
                 raise UnknownName(f"setting of {method}", name, known)
-        solver: Solver = made(game_of(game), **settings)
+        solver: Solver = made(as_game(game), **settings)
         return solver
 
     def run(self, iterations: int) -> None:

@@ -21,7 +21,7 @@ from ludus.core.compiled import called, kernel, opened
 from ludus.core.errors import ContractError, TooLarge
 from ludus.core.game import CHANCE, Choice, Game, Move, Seat, View
 from ludus.core.position import Position
-from ludus.core.registry import agent_for, game_of
+from ludus.core.registry import agent_for, as_game
 from ludus.core.sizes import clearly_more, estimated
 
 Past: TypeAlias = tuple[tuple[View, Move], ...]
@@ -83,7 +83,7 @@ def tabulate(game: Game[Any] | str, *, unfold: bool | None = None, limit: int = 
         TooLarge: the game has more positions than `limit`.
         ContractError: a seat has free replies, or crew that is not deterministic.
     """
-    game = game_of(game)
+    game = as_game(game)
     unfold = not (game.perfect_information and game.view_is_complete) if unfold is None else unfold
     tables = _tabulate(_Same(game, limit), unfold)
     if len(tables.mover) > limit:
