@@ -1,9 +1,9 @@
 """Collecting decisions as arrays: networks on array games, without an object for any of them.
 
 Games run side by side and on from one step to the next. Each reward goes to its seat's own last
-decision, past the moves that others make in between. Where the collected stretch ends, a seat's
-unfinished business is closed with the value of what it then sees. Who of a mixture sits somewhere
-is drawn anew for each seat of each game.
+decision, past the moves that others make in between. Where the collected stretch ends, games are
+played on in a copy until every seat moves again, and its last decision is credited with the value
+of what it sees there. Who of a mixture sits somewhere is drawn anew for each seat of each game.
 
 Shape letters: T decisions of each row, N rows, K seats, A moves, F features, M agents.
 """
@@ -155,6 +155,24 @@ class Stretch:
             before=before,
         )
 
+    def unanswered(self) -> NDArray[np.bool_]:
+        """(N, K) the seats that have moved in games that go on: their last decisions' rewards are not yet known."""
+        waits, rows = np.zeros(self.before.shape, np.bool_), np.arange(len(self.before))
+        for mover, done in zip(self.mover, self.done, strict=True):
+            waits[rows, mover] |= mover >= 0
+            waits[done] = False
+        return waits
+
+
+@dataclass(slots=True, eq=False)
+class Sequel:
+    """What comes after a stretch, all (N, K): what each seat is paid until it moves again, what its game is then worth to
+    it (nan: to who values nothing), and whether it never moves again because the game has ended."""
+
+    pay: NDArray[np.float64]
+    worth: NDArray[np.float64]
+    ended: NDArray[np.bool_]
+
 
 class ArrayCollector:
     """Plays N games of an array game side by side.
@@ -190,7 +208,7 @@ class ArrayCollector:
         for t in range(self.length):
             self._step(s, t, seating, tally)
             self._deal(seating, np.flatnonzero(s.done[t]))
-        return self._ledger(s, seating, self._bootstrap(seating)), tally
+        return self._ledger(s, seating, self._ahead(s, seating)), tally
 
     def _seated(self, cast: Finder, lineup: Mapping[Seat, str]) -> Seating:
         count = turns(self.game, lineup) if self.exchange else 1
@@ -249,22 +267,38 @@ class ArrayCollector:
         self._earned[over] = s.opening[t, over]
         self._count[over] = 0
 
-    def _bootstrap(self, seating: Seating) -> NDArray[np.float64]:
-        """(N, K) what each seat expects, seeing what it now sees; nan of those who value nothing."""
-        worth = np.full(seating.table.shape, np.nan)
-        anything = np.ones_like(self.batch.legal)
-        for k in range(len(self.game.seats)):
-            seen = self.batch.look(k)
+    def _ahead(self, s: Stretch, seating: Seating) -> Sequel:
+        """What seats come to whose last decisions are open, from playing on until they move again or their games end.
+
+        A seat is valued where it is to move, since its critic learns there alone. What is played here counts for nothing
+        else: the next stretch goes on where this one ended.
+        """
+        batch, rows = self.batch, np.arange(self.batch.n)
+        valued = np.array([hasattr(agent, "value") for agent in seating.agents])
+        waits = s.unanswered() & valued[seating.table]
+        sequel = Sequel(np.zeros(waits.shape), np.full(waits.shape, np.nan), np.zeros(waits.shape, np.bool_))
+        here = batch.state()
+        while waits.any():
+            move, who = np.full(batch.n, -1), seating.table[rows, batch.mover]
+            uniform = self.rng.random(batch.n)
             for index, agent in enumerate(seating.agents):
-                mine = np.flatnonzero(seating.table[:, k] == index)
-                if len(mine) and hasattr(agent, "value"):
-                    worth[mine, k] = draw(agent, seen[mine], anything[mine], np.zeros(len(mine))).values
-        return worth
+                mine = np.flatnonzero(waits.any(1) & (who == index))
+                if len(mine):
+                    drawn = draw(agent, batch.observation[mine], batch.legal[mine], uniform[mine])
+                    move[mine], sequel.worth[mine, batch.mover[mine]] = drawn.moves, drawn.values
+            waits[rows, batch.mover] = False
+            batch.step(move, waits.any(1))
+            sequel.pay += np.where(waits, batch.reward, 0.0)
+            sequel.ended |= waits & batch.done[:, None]
+            waits &= ~batch.done[:, None]
+        sequel.worth[sequel.ended] = 0.0
+        batch.restore(here)
+        return sequel
 
     # ------------------------------------------------------------------------ the ledger
-    def _ledger(self, s: Stretch, seating: Seating, worth: NDArray[np.float64]) -> Ledger:
+    def _ledger(self, s: Stretch, seating: Seating, sequel: Sequel) -> Ledger:
         length, n = s.mover.shape
-        credited = _credited(s, worth)
+        credited = _credited(s, sequel)
         episode = np.cumsum(s.done, 0) - s.done + np.arange(n) * (length + 1)  # (T, N), unique
         key = (episode * len(self.game.seats) + s.mover).ravel()
         order = np.argsort(key, kind="stable")
@@ -345,7 +379,7 @@ class _Credited:
     status: NDArray[np.int64]
 
 
-def _credited(s: Stretch, worth: NDArray[np.float64]) -> _Credited:
+def _credited(s: Stretch, sequel: Sequel) -> _Credited:
     """Walk back in time and give each decision (T, N) what its seat earned until its next one.
 
     For every row and seat three things are carried: what it has earned since, the value of what
@@ -355,8 +389,8 @@ def _credited(s: Stretch, worth: NDArray[np.float64]) -> _Credited:
     rows = np.arange(n)
     shape = length, n
     out = _Credited(np.zeros(shape), np.zeros(shape), np.zeros(shape), np.full(shape, CUT))
-    since, following = np.zeros_like(worth), worth.copy()
-    status, coming = np.full(worth.shape, CUT), np.full(worth.shape, -1)
+    since, following = sequel.pay.copy(), sequel.worth.copy()
+    status, coming = np.where(sequel.ended, ENDED, CUT), np.full(since.shape, -1)
     for t in reversed(range(length)):
         over = s.done[t]
         if over.any():  # what was carried belongs to the game that began after t

@@ -27,7 +27,7 @@ from ludus.agents import tree
 from ludus.agents.network import evaluator, inverse
 from ludus.core.agent import Agent
 from ludus.core.errors import ConfigError
-from ludus.training.collect import ArrayCollector, Seating, Stretch
+from ludus.training.collect import ArrayCollector, Seating, Sequel, Stretch
 from ludus.training.gathering import Collect, Search
 from ludus.training.whole import WholeCollector
 
@@ -66,8 +66,8 @@ class SearchCollector(WholeCollector):
         s.target = np.full(s.legal.shape, np.nan, np.float32)
         return s
 
-    def _ahead(self, seating: Seating) -> NDArray[np.float64]:
-        return self._bootstrap(seating)
+    def _ahead(self, s: Stretch, seating: Seating) -> Sequel:
+        return ArrayCollector._ahead(self, s, seating)
 
     def _decide(
         self, s: Stretch, t: int, mine: NDArray[np.int64], agent: Agent, uniform: NDArray[np.float64]

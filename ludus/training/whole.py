@@ -18,7 +18,7 @@ from ludus.core.batch import Autoreset
 from ludus.core.errors import TrainingError
 from ludus.core.game import Seat
 from ludus.core.ledger import Ledger
-from ludus.training.collect import ArrayCollector, Finder, Seating, Stretch, Tally
+from ludus.training.collect import ArrayCollector, Finder, Seating, Sequel, Stretch, Tally
 
 TIMED = (
     "observation", "legal", "mover", "who", "move", "logprob", "value", "done", "pay", "opening", "target",
@@ -56,7 +56,7 @@ class WholeCollector(ArrayCollector):
         s = dataclasses.replace(s, **timed)
         live = (s.mover >= 0).ravel()
         s.mover[s.mover < 0] = 0  # of rows that are over: they are left out of the ledger
-        ledger = self._ledger(s, seating, self._ahead(seating))
+        ledger = self._ledger(s, seating, self._ahead(s, seating))
         assert ledger.legal is not None  # of arrays it never is
         whole = ledger.take(np.asarray(ledger.legal.any(1)))
         assert len(whole) == live.sum()  # who may do nothing decides nothing
@@ -66,11 +66,11 @@ class WholeCollector(ArrayCollector):
         began = np.ones(self.batch.n, np.bool_)
         return Stretch.blank(self.length, self.batch, began, self._earned.copy())
 
-    def _ahead(self, seating: Seating) -> NDArray[np.float64]:
-        """(N, K) what each seat expects where its game goes on: nothing, all have ended."""
+    def _ahead(self, s: Stretch, seating: Seating) -> Sequel:
+        """What comes after the games: nothing, all have ended."""
         if not self.batch.done.all():
             raise TrainingError(
                 f"{self.game.id}: {int((~self.batch.done).sum())} of {self.batch.n} games go on after "
                 f"{self.length} decisions, and whole ones are wanted: raise collect.length"
             )
-        return np.zeros(seating.table.shape)
+        return super()._ahead(s, seating)

@@ -7,6 +7,7 @@ from decisions import played_again
 import ludus
 from ludus.agents.network import fresh
 from ludus.core.errors import ConfigError
+from ludus.core.tables import tabulate
 from ludus.training.collect import ArrayCollector
 from ludus.training.lineup import Cast, exchanged, turns
 
@@ -27,10 +28,11 @@ def collected(name, tmp_path, lineup=SELF, rows=8, length=40, times=2):
 
 
 def games_of(ledger):
-    """Rows of every episode in the order in which they were played."""
+    """Rows of every episode that ends within the stretch, in the order in which they were played."""
     for number in np.unique(ledger.episode):
         rows = np.flatnonzero(ledger.episode == number)
-        yield rows[np.argsort(ledger.order[rows])]
+        if ledger.order[rows].max() < ledger.order.max():
+            yield rows[np.argsort(ledger.order[rows])]
 
 
 @pytest.mark.parametrize("name", ["tic_tac_toe", "connect_four"])
@@ -39,8 +41,6 @@ def test_replayed_by_the_scalar_game_rewards_add_up_to_the_same_returns(name, tm
     game, [(ledger, _), _] = collected(name, tmp_path, length=60)
     complete = 0
     for rows in games_of(ledger):
-        if ledger.cut[rows].any():
-            continue
         played_again(game, ledger, rows)
         for k in range(len(game.seats)):
             mine = rows[ledger.seat[rows] == k]
@@ -56,8 +56,6 @@ def test_kuhn_decisions_earn_what_the_cards_and_bets_say(tmp_path):
     complete = 0
     for ledger, _ in stretches[:1]:
         for rows in games_of(ledger):
-            if ledger.cut[rows].any():
-                continue
             cards = {int(ledger.seat[row]): int(np.argmax(ledger.prompts[row][:3])) for row in rows}
             bets = [int(ledger.ids[row]) for row in rows]
             chips = 2 if bets.count(1) == 2 else 1
@@ -73,18 +71,33 @@ def test_kuhn_decisions_earn_what_the_cards_and_bets_say(tmp_path):
     assert game.zero_sum
 
 
-def test_what_is_cut_is_closed_with_the_value_of_what_is_seen(tmp_path):
-    game = ludus.make("kuhn_poker")
-    collector, cast = ArrayCollector(game, rows=64, length=5, seed=1), cast_of(game, tmp_path)
+def test_what_is_cut_is_played_on_until_its_seat_moves_again(tmp_path, monkeypatch):
+    """In Kuhn the first player alone ever moves again: after a pass and a bet."""
+    game, ahead, states = ludus.make("kuhn_poker"), ArrayCollector._ahead, []
+
+    def watched(self, s, seating):
+        states.append(self.batch.state())
+        sequel = ahead(self, s, seating)
+        states.append(self.batch.state())
+        return sequel
+
+    monkeypatch.setattr(ArrayCollector, "_ahead", watched)
+    collector, cast = ArrayCollector(game, rows=256, length=5, seed=1), cast_of(game, tmp_path)
     ledger, _ = collector.collect(cast, SELF)
+    before, after = states
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+    tables = tabulate(game)
+    again = np.array([name.endswith("pass, bet.") for name in tables.names])
+    seen = np.stack([tables.views[i].features for i in np.flatnonzero(again)])
+    values = cast.policies["main"].draw(seen, np.ones((3, 2), bool), np.zeros(3)).values
     cut = np.flatnonzero(ledger.cut)
     assert len(cut) > 10
-    seen = [collector.batch.look(k) for k in range(2)]
-    network = cast.policies["main"]
-    anything = np.ones((64, 2), bool)
-    known = np.concatenate([network.draw(s, anything, np.zeros(64)).values for s in seen])
-    assert all(np.isclose(known, value, atol=1e-6).any() for value in ledger.next_values[cut])
+    assert (ledger.seat[cut] == 0).all()
     assert not ledger.ended[cut].any()
+    assert np.isclose(ledger.next_values[cut][:, None], values, atol=1e-6).any(1).all()
+    assert (ledger.next_values[ledger.ended] == 0).all()
+    assert np.isin(ledger.reward[ledger.ended], [-2, -1, 1, 2]).all()
 
 
 def test_rewards_of_finished_games_are_tallied_over_stretches(tmp_path):
