@@ -45,8 +45,8 @@ class Ledger:
         values: (N,) float64, the seat's own estimate when it decided; NaN if it made none.
         next_values: (N,) float64, the estimate at its next decision; 0 where the game ended
             before; where it was cut, the estimate of what was still to come.
-        ended: (N,) bool, the seat's last decision of a game that came to its end.
-        cut: (N,) bool, the seat's last decision before a limit.
+        ended: (N,) bool, the seat's last decision of its game. Where arrays are cut, the game's last moves may be missing.
+        cut: (N,) bool, the seat's last decision before a limit, after which it was to move again.
         weight: (N,) float64, how much the decision counts in learning; 0: it is not learned from.
         truncated: (N,) bool, the reply was cut at the token limit.
         offset, length: (N,) int64, its tokens; length 0 for agents that leave none.

@@ -195,7 +195,10 @@ class Live:
         self.table.stop("error")
 
     def limit(self) -> None:
-        """Cut a game that has gone on for as long as the match allows; note what a cut game was still worth."""
+        """Cut a game that has gone on for as long as the match allows; note what a cut game was still worth.
+
+        To each seat as it then sees it, to those who are not to move as well, which no critic has learned.
+        """
         if self.table.end is None and len(self.steps) >= self.match.max_steps:
             self.table.stop("cut")
         if self.table.end == "cut" and not self.bootstrap:

@@ -2,8 +2,9 @@
 
 Games run side by side and on from one step to the next. Each reward goes to its seat's own last
 decision, past the moves that others make in between. Where the collected stretch ends, games are
-played on in a copy until every seat moves again, and its last decision is credited with the value
-of what it sees there. Who of a mixture sits somewhere is drawn anew for each seat of each game.
+played on until every seat that has moved moves again; its last decision is credited with what it
+is paid until then and with the value of what it sees there, and the games are taken back. Who of a
+mixture sits somewhere is drawn anew for each seat of each game.
 
 Shape letters: T decisions of each row, N rows, K seats, A moves, F features, M agents.
 """
@@ -159,7 +160,7 @@ class Stretch:
         """(N, K) the seats that have moved in games that go on: their last decisions' rewards are not yet known."""
         waits, rows = np.zeros(self.before.shape, np.bool_), np.arange(len(self.before))
         for mover, done in zip(self.mover, self.done, strict=True):
-            waits[rows, mover] |= mover >= 0
+            waits[rows, mover] = True
             waits[done] = False
         return waits
 
@@ -167,7 +168,8 @@ class Stretch:
 @dataclass(slots=True, eq=False)
 class Sequel:
     """What comes after a stretch, all (N, K): what each seat is paid until it moves again, what its game is then worth to
-    it (nan: to who values nothing), and whether it never moves again because the game has ended."""
+    it (nan: to who values nothing), and whether it never moves again because the game has ended.
+    """
 
     pay: NDArray[np.float64]
     worth: NDArray[np.float64]
@@ -271,28 +273,32 @@ class ArrayCollector:
         """What seats come to whose last decisions are open, from playing on until they move again or their games end.
 
         A seat is valued where it is to move, since its critic learns there alone. What is played here counts for nothing
-        else: the next stretch goes on where this one ended.
+        else: the next stretch goes on where this one ended, with other chance.
         """
         batch, rows = self.batch, np.arange(self.batch.n)
         valued = np.array([hasattr(agent, "value") for agent in seating.agents])
         waits = s.unanswered() & valued[seating.table]
         sequel = Sequel(np.zeros(waits.shape), np.full(waits.shape, np.nan), np.zeros(waits.shape, np.bool_))
+        if not waits.any():
+            return sequel
         here = batch.state()
-        while waits.any():
-            move, who = np.full(batch.n, -1), seating.table[rows, batch.mover]
-            uniform = self.rng.random(batch.n)
+        while (live := waits.any(1)).any():
+            move, uniform = np.full(batch.n, -1), self.rng.random(batch.n)
+            who = np.where(live, seating.table[rows, batch.mover], -1)
             for index, agent in enumerate(seating.agents):
-                mine = np.flatnonzero(waits.any(1) & (who == index))
+                mine = np.flatnonzero(who == index)
                 if len(mine):
                     drawn = draw(agent, batch.observation[mine], batch.legal[mine], uniform[mine])
-                    move[mine], sequel.worth[mine, batch.mover[mine]] = drawn.moves, drawn.values
+                    move[mine], seat = drawn.moves, batch.mover[mine]
+                    due = waits[mine, seat]
+                    sequel.worth[mine[due], seat[due]] = drawn.values[due]
             waits[rows, batch.mover] = False
             batch.step(move, waits.any(1))
             sequel.pay += np.where(waits, batch.reward, 0.0)
             sequel.ended |= waits & batch.done[:, None]
             waits &= ~batch.done[:, None]
         sequel.worth[sequel.ended] = 0.0
-        batch.restore(here)
+        batch.restore(here | {"streams": batch.state()["streams"]})
         return sequel
 
     # ------------------------------------------------------------------------ the ledger

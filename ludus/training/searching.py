@@ -4,7 +4,8 @@
     policy_target     the share of the search's visits that each move of the root had
     values            the mean of the search's evaluations at the root
     rollout           the logarithm of the played move's share of visits
-    rewards           what the game paid; games are played from beginning to end, so nothing is estimated
+    rewards           what the game paid; games are played from beginning to end, so nothing is estimated but what
+                      follows where one is cut at collect.length: that the network values, without a search
 
 The search's root has Dirichlet noise; a game's first moves are drawn in proportion to visits, the later
 ones are the most visited. What is learned from this is a loss like any other: `cross_entropy`.
@@ -17,7 +18,7 @@ Source: Silver et al. 2018 (AlphaZero), arXiv:1712.01815; Anthony et al. 2017, a
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from ludus.agents import tree
 from ludus.agents.network import evaluator, inverse
 from ludus.core.agent import Agent
 from ludus.core.errors import ConfigError
-from ludus.training.collect import ArrayCollector, Seating, Sequel, Stretch
+from ludus.training.collect import ArrayCollector, Stretch
 from ludus.training.gathering import Collect, Search
 from ludus.training.whole import WholeCollector
 
@@ -50,6 +51,8 @@ class SearchCollector(WholeCollector):
         ConfigError: the game cannot be searched.
     """
 
+    cuts: ClassVar[bool] = True
+
     def __init__(self, game: Any, *, rows: int, length: int, seed: int, search: Search) -> None:
         super().__init__(game, rows=rows, length=length, seed=seed)
         self.search = search
@@ -65,9 +68,6 @@ class SearchCollector(WholeCollector):
         s = super()._blank()
         s.target = np.full(s.legal.shape, np.nan, np.float32)
         return s
-
-    def _ahead(self, s: Stretch, seating: Seating) -> Sequel:
-        return ArrayCollector._ahead(self, s, seating)
 
     def _decide(
         self, s: Stretch, t: int, mine: NDArray[np.int64], agent: Agent, uniform: NDArray[np.float64]

@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ludus.core.batch import Autoreset
 from ludus.core.errors import TrainingError
 from ludus.core.game import Seat
 from ludus.core.ledger import Ledger
-from ludus.training.collect import ArrayCollector, Finder, Seating, Sequel, Stretch, Tally
+from ludus.training.collect import ArrayCollector, Finder, Stretch, Tally
 
 TIMED = (
     "observation", "legal", "mover", "who", "move", "logprob", "value", "done", "pay", "opening", "target",
@@ -36,6 +35,8 @@ class WholeCollector(ArrayCollector):
     """
 
     autoreset: ClassVar[Autoreset] = "disabled"
+    cuts: ClassVar[bool] = False
+    """Whether games that go on after `length` decisions are cut; else they are an error."""
 
     def collect(self, cast: Finder, lineup: Mapping[Seat, str]) -> tuple[Ledger, Tally]:
         """N whole games.
@@ -52,6 +53,11 @@ class WholeCollector(ArrayCollector):
         while played < self.length and not self.batch.done.all():
             self._step(s, played, seating, tally)
             played += 1
+        if not (self.cuts or self.batch.done.all()):
+            raise TrainingError(
+                f"{self.game.id}: {int((~self.batch.done).sum())} of {self.batch.n} games go on after "
+                f"{self.length} decisions, and whole ones are wanted: raise collect.length"
+            )
         timed = {name: part[:played] for name in TIMED if (part := getattr(s, name)) is not None}
         s = dataclasses.replace(s, **timed)
         live = (s.mover >= 0).ravel()
@@ -65,12 +71,3 @@ class WholeCollector(ArrayCollector):
     def _blank(self) -> Stretch:
         began = np.ones(self.batch.n, np.bool_)
         return Stretch.blank(self.length, self.batch, began, self._earned.copy())
-
-    def _ahead(self, s: Stretch, seating: Seating) -> Sequel:
-        """What comes after the games: nothing, all have ended."""
-        if not self.batch.done.all():
-            raise TrainingError(
-                f"{self.game.id}: {int((~self.batch.done).sum())} of {self.batch.n} games go on after "
-                f"{self.length} decisions, and whole ones are wanted: raise collect.length"
-            )
-        return super()._ahead(s, seating)

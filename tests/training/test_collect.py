@@ -1,13 +1,15 @@
 """Decisions as arrays are the decisions that play would have made."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from decisions import played_again
 
 import ludus
-from ludus.agents.network import fresh
+from ludus.agents.network import Drawn, fresh
+from ludus.core.batch import Batch
 from ludus.core.errors import ConfigError
-from ludus.core.tables import tabulate
 from ludus.training.collect import ArrayCollector
 from ludus.training.lineup import Cast, exchanged, turns
 
@@ -71,33 +73,88 @@ def test_kuhn_decisions_earn_what_the_cards_and_bets_say(tmp_path):
     assert game.zero_sum
 
 
-def test_what_is_cut_is_played_on_until_its_seat_moves_again(tmp_path, monkeypatch):
-    """In Kuhn the first player alone ever moves again: after a pass and a bet."""
-    game, ahead, states = ludus.make("kuhn_poker"), ArrayCollector._ahead, []
+class Lowest:
+    """Plays the first legal move; what it sees is worth a fixed sum of it."""
+
+    version = 0
+
+    def __init__(self, name, values=True):
+        self.name = name
+        if values:
+            self.value = self.worth
+
+    def worth(self, seen):
+        return np.cos(np.arange(seen[0].size)) @ seen.reshape(len(seen), -1).T
+
+    def draw(self, features, legal, uniform):
+        worth = self.worth(features) if hasattr(self, "value") else np.full(len(features), np.nan)
+        return Drawn(legal.argmax(1), np.zeros(len(features)), worth)
+
+
+class Table:
+    """Who plays under a name."""
+
+    agents: ClassVar = {"main": Lowest("main"), "mute": Lowest("mute", values=False)}
+
+    def find(self, name):
+        return self.agents[name]
+
+    def shares(self, name):
+        return {name: 1.0}
+
+
+@pytest.mark.parametrize("opponent", ["main", "mute"])
+@pytest.mark.parametrize(
+    ("name", "params", "length"),
+    [
+        ("kuhn_poker", {}, 5), ("kuhn_poker", {"players": 3}, 7), ("leduc_poker", {}, 6), ("dots_and_boxes", {}, 23),
+        ("goofspiel", {}, 5),
+    ],
+)  # fmt: skip
+def test_what_is_open_where_a_stretch_ends_is_played_on_until_its_seat_moves_again(
+    name, params, length, opponent, monkeypatch
+):
+    """Row by row, seat by seat, as one would by hand."""
+    game, ahead, seen = ludus.make(name, **params), ArrayCollector._ahead, {}
 
     def watched(self, s, seating):
-        states.append(self.batch.state())
-        sequel = ahead(self, s, seating)
-        states.append(self.batch.state())
-        return sequel
+        seen.update(before=self.batch.state(), stretch=s, agents=seating.agents, table=seating.table)
+        seen["sequel"] = ahead(self, s, seating)
+        seen["after"] = self.batch.state()
+        return seen["sequel"]
 
     monkeypatch.setattr(ArrayCollector, "_ahead", watched)
-    collector, cast = ArrayCollector(game, rows=256, length=5, seed=1), cast_of(game, tmp_path)
-    ledger, _ = collector.collect(cast, SELF)
-    before, after = states
-    assert all(np.array_equal(before[name], after[name]) for name in before)
+    rows = 24
+    lineup = dict.fromkeys(game.seats, opponent) | {game.seats[0]: "main"}
+    ledger, _ = ArrayCollector(game, rows=rows, length=length, seed=1).collect(Table(), lineup)
+    before, s, sequel = seen["before"], seen["stretch"], seen["sequel"]
+    same = [key for key in before if key != "streams" and not np.array_equal(before[key], seen["after"][key])]
+    assert same == []
 
-    tables = tabulate(game)
-    again = np.array([name.endswith("pass, bet.") for name in tables.names])
-    seen = np.stack([tables.views[i].features for i in np.flatnonzero(again)])
-    values = cast.policies["main"].draw(seen, np.ones((3, 2), bool), np.zeros(3)).values
-    cut = np.flatnonzero(ledger.cut)
-    assert len(cut) > 10
-    assert (ledger.seat[cut] == 0).all()
-    assert not ledger.ended[cut].any()
-    assert np.isclose(ledger.next_values[cut][:, None], values, atol=1e-6).any(1).all()
-    assert (ledger.next_values[ledger.ended] == 0).all()
-    assert np.isin(ledger.reward[ledger.ended], [-2, -1, 1, 2]).all()
+    booked = {
+        *zip(ledger.order, ledger.seat, ledger.reward.round(4), ledger.next_values.round(4), strict=True)
+    }
+    batch, closed = Batch(game, rows), 0
+    for row in range(rows):
+        only = np.arange(rows) == row
+        first = max((t + 1 for t in range(length) if s.done[t, row]), default=0)  # of the game that goes on
+        for seat in sorted(set(s.mover[first:, row])):
+            if not hasattr(seen["agents"][seen["table"][row, seat]], "value"):
+                assert np.isnan(sequel.worth[row, seat])
+                continue
+            batch.restore(before)
+            paid, ended = 0.0, False
+            while batch.mover[row] != seat and not ended:
+                batch.step(np.where(only, batch.legal.argmax(1), -1), only)
+                paid, ended = paid + batch.reward[row, seat], bool(batch.done[row])
+            worth = 0.0 if ended else Lowest("main").value(batch.observation[[row]])[0]
+            found = (each[row, seat] for each in (sequel.pay, sequel.worth, sequel.ended))
+            assert [*found] == pytest.approx([paid, worth, ended])
+            last = np.flatnonzero(s.mover[:, row] == seat)[-1]
+            whole = s.pay[last:, row, seat].sum() + paid
+            assert (last, seat, np.round(whole, 4), np.round(worth, 4)) in booked
+            closed += 1
+    assert closed >= 6
 
 
 def test_rewards_of_finished_games_are_tallied_over_stretches(tmp_path):
