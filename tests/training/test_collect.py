@@ -107,14 +107,14 @@ class Table:
 @pytest.mark.parametrize(
     ("name", "params", "length"),
     [
-        ("kuhn_poker", {}, 5), ("kuhn_poker", {"players": 3}, 7), ("leduc_poker", {}, 6), ("dots_and_boxes", {}, 23),
+        ("kuhn_poker", {}, 5), ("kuhn_poker", {"players": 3}, 7), ("leduc_poker", {}, 6), ("dots_and_boxes", {}, 19),
         ("goofspiel", {}, 5),
     ],
 )  # fmt: skip
 def test_what_is_open_where_a_stretch_ends_is_played_on_until_its_seat_moves_again(
     name, params, length, opponent, monkeypatch
 ):
-    """Row by row, seat by seat, as one would by hand."""
+    """Row by row, seat by seat, as one would by hand; in dots and boxes one seat moves thrice while the other waits."""
     game, ahead, seen = ludus.make(name, **params), ArrayCollector._ahead, {}
 
     def watched(self, s, seating):
