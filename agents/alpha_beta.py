@@ -16,7 +16,7 @@ from ludus.agents.search import Searcher, searchable
 from ludus.core.agent import Decision, Request
 from ludus.core.array_game import ArrayGame
 from ludus.core.compiled import called, kernel, opened
-from ludus.core.errors import ConfigError
+from ludus.core.errors import ConfigError, ContractError
 from ludus.core.game import Game
 from ludus.core.registry import register_agent
 
@@ -45,8 +45,8 @@ class Room(NamedTuple):
         history: (K, A) float64, how often a move has cut off others.
         frames: (D + 1,) of type `FRAME`.
         table: (T,) of type `ENTRY`.
-        tally: (5,) int64: positions searched, how many may be, whether that was reached, how often the search stopped at its
-            horizon, and its number.
+        tally: (6,) int64: positions searched, how many may be, whether that was reached, how often the search stopped at its
+            horizon, its number, and whether somebody was to move and had no legal move.
     """
 
     stack: Any
@@ -102,6 +102,10 @@ class AlphaBetaSearch:
             raise ConfigError(
                 f"{game!r} has chance, and alpha-beta looks for certain wins; take the agent uct or minimax"
             )
+        if len(game.moves) > np.iinfo(ENTRY["move"]).max:
+            raise ConfigError(
+                f"{game!r} has {len(game.moves):,} moves, more than the table of alpha-beta can tell apart"
+            )
         if nodes < 1 or places < 1 or not (depth is None or 1 <= depth <= DEEPEST):
             raise ValueError(
                 f"nodes and places are 1 or more, and depth 1 to {DEEPEST} or None, not {nodes}, {places}, {depth}"
@@ -115,7 +119,7 @@ class AlphaBetaSearch:
             opened(rules, stack), stack.view(np.uint8).reshape(plies, -1), np.zeros((plies, a), np.uint8),
             np.zeros((plies, k), np.float32), np.zeros((k, a)), opened(rules, np.zeros(plies, FRAME)),
             opened(rules, np.zeros(places, ENTRY)),
-            np.zeros(5, np.int64),
+            np.zeros(6, np.int64),
         )  # fmt: skip
 
     def search(self, record: NDArray[Any]) -> Answer:
@@ -126,6 +130,7 @@ class AlphaBetaSearch:
 
         Raises:
             ValueError: it is not one record of the game, or the game is over.
+            ContractError: somebody is to move, there or later, and has no legal move.
         """
         if record.dtype != self.game.record or record.shape != (1,):
             raise ValueError(
@@ -133,7 +138,7 @@ class AlphaBetaSearch:
             )
         b = self._room
         self._stack[0] = record[0]
-        b.tally[:] = 0, self.nodes, 0, 0, b.tally[4] + 1
+        b.tally[:] = 0, self.nodes, 0, 0, b.tally[4] + 1, 0
         b.history[:] = 0.0
         legal = self._legal(record)
         answer, worth = Answer(legal, 0.0, 0, complete=False), np.where(legal, 0.0, -np.inf)
@@ -142,6 +147,10 @@ class AlphaBetaSearch:
                 b.tally[3] = 0
                 fresh = worth.copy()
                 value = float(called(type(self.game).__name__, self._loops.look, b, depth, fresh))
+                if b.tally[5]:
+                    raise ContractError(
+                        f"{self.game!r}: beyond {record}, a seat was to move and had no legal move"
+                    )
                 if b.tally[2]:
                     break
                 worth = fresh
@@ -160,6 +169,8 @@ class AlphaBetaSearch:
         if seat < 0:
             raise ValueError(f"{self.game!r}: the game is over in {record}; there is no move to look for")
         rules.solo_legal(position, seat, mask)
+        if not mask.any():
+            raise ContractError(f"{self.game!r}: in {record} a seat is to move and has no legal move")
         return mask.astype(np.bool_)
 
 

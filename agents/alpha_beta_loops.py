@@ -17,7 +17,7 @@ MOVES, OVER = 0, -2
 
 
 # ---- of each game ----
-NODES, BUDGET, STOPPED, HORIZONS, AGE = 0, 1, 2, 3, 4
+NODES, BUDGET, STOPPED, HORIZONS, AGE, STUCK = 0, 1, 2, 3, 4, 5
 COMPLETE = 30000  # the depth of what was searched to the end
 SLACK = 1e-9  # two moves are as good if their values differ by less
 
@@ -77,6 +77,9 @@ def enter(b: Any, ply: int, left: int) -> bool:
 def close(b: Any, ply: int, left: int) -> None:
     """Write what was found of the position stack[ply] into the table, and credit the move that cut others off."""
     f = b.frames[ply]
+    if f.chosen < 0:
+        b.tally[STUCK], b.tally[STOPPED] = 1, 1
+        return
     if f.best >= f.beta:
         b.history[f.mover, f.chosen] += left * left
     known = b.table[int(f.key % np.uint64(b.table.shape[0]))]

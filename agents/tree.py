@@ -22,12 +22,13 @@ from ludus.agents.search import Searcher, searchable
 from ludus.core.agent import Decision, Request
 from ludus.core.array_game import NATURE, ArrayGame
 from ludus.core.compiled import called, kernel, opened
-from ludus.core.errors import ConfigError
+from ludus.core.errors import ConfigError, ContractError
 from ludus.core.game import Game
 from ludus.core.registry import make_agent, register_agent
 
 Evaluate: TypeAlias = Callable[[NDArray[Any], NDArray[np.bool_]], tuple[NDArray[Any], NDArray[Any]]]
 BLOCK = 8  # rows that a network evaluates at a time
+ROOM = 1 << 28  # bytes that an agent's trees may take; one tree may take more
 
 # A node: who moves (or `NATURE`, `OVER`), where it hangs, what entering it paid the first player, and how often the
 # search came through, its own evaluation included.
@@ -144,6 +145,7 @@ class Search:
 
         Raises:
             ValueError: the records or answers are of another type or shape; chance is to move at a root.
+            ContractError: somebody is to move, there or later, and has no legal move.
         """
         n, t = self._plant(records, seeds), self._opened
         self._loops.unfold(t, *self._asked(evaluate, n), 0, n)
@@ -158,7 +160,10 @@ class Search:
         """Search from records (n,), each leaf evaluated by one playout of uniformly drawn moves; see `run`."""
         n = self._plant(records, seeds)
         self._loops.play_out(self._opened, self.exploration, self.simulations, 0, n)
-        return self._found(n)
+        found = self._found(n)
+        if np.isnan(found.values).any():
+            raise self._stuck(int(np.isnan(found.values).argmax()))
+        return found
 
     def means(self, n: int) -> NDArray[np.float64]:
         """What the moves of the first n roots were worth to their movers, on average: (n, A), nan without visits."""
@@ -191,7 +196,10 @@ class Search:
     def _asked(self, evaluate: Evaluate, n: int) -> tuple[NDArray[Any], NDArray[Any]]:
         asked = np.flatnonzero(self.tree.rows["asked"][:n] >= 0)
         if asked.size:
-            logits, values = evaluate(self.tree.obs[asked], self.tree.mask[asked].view(np.bool_))
+            mask = self.tree.mask[asked].view(np.bool_)
+            if not mask.any(1).all():
+                raise self._stuck(int(asked[mask.any(1).argmin()]))
+            logits, values = evaluate(self.tree.obs[asked], mask)
             here = len(asked), len(self.game.moves)
             if logits.shape != here or values.shape != here[:1]:
                 raise ValueError(
@@ -200,6 +208,11 @@ class Search:
                 )
             self._logits[asked], self._values[asked] = logits, values
         return self._logits[:n], self._values[:n]
+
+    def _stuck(self, row: int) -> ContractError:
+        return ContractError(
+            f"{self.game!r}, row {row}: in the search a seat was to move and had no legal move"
+        )
 
     def _signs(self, n: int) -> NDArray[np.float64]:
         return np.where(self.tree.nodes["who"][:n, 0] == 1, -1.0, 1.0)
@@ -224,7 +237,7 @@ def _tree(game: ArrayGame, n: int, nodes: int) -> Tree:
 
 # -------------------------------------------------------------------------------------- agents
 class TreeAgent(Searcher):
-    """What both agents share: a search as wide as there are requests, and the choice of a move."""
+    """What both agents share: a search as wide as there are requests, if there is room, and the choice of a move."""
 
     def __init__(
         self, game: str | Game[Any], name: str, params: dict[str, Any], temperature: float, **settings: Any
@@ -234,13 +247,18 @@ class TreeAgent(Searcher):
             raise ValueError(f"a temperature is 0 or more, not {temperature}")
         self.rules, self.temperature = searchable(self.game), temperature
         self._made_with, self._searches = settings, Search(self.rules, 1, **settings)
+        self._most = max(1, ROOM // sum(array.nbytes for array in self._searches.tree))
         self._settings = f"{type(self).__name__} {self.rules!r} {temperature} {settings}"
 
     def act(self, requests: Sequence[Request]) -> list[Decision]:
         if not requests:
             return []
-        if len(requests) > self._searches.n:
-            self._searches = Search(self.rules, len(requests), **self._made_with)
+        if self._searches.n < (n := min(len(requests), self._most)):
+            self._searches = Search(self.rules, n, **self._made_with)
+        parts = [self._answers(requests[low : low + n]) for low in range(0, len(requests), n)]
+        return [decision for part in parts for decision in part]
+
+    def _answers(self, requests: Sequence[Request]) -> list[Decision]:
         states = b"".join(self._state(request).record for request in requests)
         seeds = np.array([request.rng.integers(2**63) for request in requests], np.uint64)
         found = self._search(np.frombuffer(states, self.rules.record), seeds)

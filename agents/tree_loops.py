@@ -277,7 +277,7 @@ def stir(t: Any, alpha: float, share: float, low: int, high: int) -> None:
 
 @jit(nogil=True, cache=True)
 def playout(t: Any, i: int) -> float:
-    """What the first player earns from scratch[i] on if both, and chance, play uniformly."""
+    """What the first player earns from scratch[i] on if both, and chance, play uniformly; nan where nobody can move."""
     t.pay[i, :] = 0.0
     while True:
         m = mover(t.scratch[i])
@@ -289,6 +289,8 @@ def playout(t: Any, i: int) -> float:
             t.mask[i, :] = 0
             legal(t.scratch[i], m, t.mask[i])
             a = pick(t.mask, i, draw(t.seed, i))
+            if a < 0:
+                return np.nan
         move(t.scratch[i], a, t.pay[i])
 
 

@@ -137,7 +137,7 @@ def open_spiel(name: str) -> Run:
     from open_spiel.python.observation import make_observation
 
     game, rng = pyspiel.load_game(name), np.random.default_rng(0)
-    draws = rng.random(1 << 16)
+    draws = rng.random(1 << 16).tolist()
     seen, at = make_observation(game), 0
 
     def work() -> int:

@@ -67,13 +67,15 @@ class ConnectFour(ArrayGame):
         s.height[a] = row + 1
         s.left -= 1
         lines = level & (level >> 1) & (level >> 2) & (level >> 3)
-        if s.left <= rows * s.height.shape[0] - 7:  # before the seventh disc nobody has four
-            for low in range(max(0, row - 3), min(row, rows - 4) + 1):  # four rows, this one among them
-                first, second = int(s.discs[turn, low]), int(s.discs[turn, low + 1])
-                third, fourth = int(s.discs[turn, low + 2]), int(s.discs[turn, low + 3])
-                lines |= first & second & third & fourth
-                lines |= first & (second >> 1) & (third >> 2) & (fourth >> 3)
-                lines |= first & (second << 1) & (third << 2) & (fourth << 3)
+        lowest, highest = max(0, row - 3), min(row, rows - 4)  # of any four rows, this one among them
+        if rows <= 8:  # or of all: that is sooner done, because the compiler knows how often
+            lowest, highest = 0, rows - 4
+        for low in range(lowest, highest + 1):
+            first, second = int(s.discs[turn, low]), int(s.discs[turn, low + 1])
+            third, fourth = int(s.discs[turn, low + 2]), int(s.discs[turn, low + 3])
+            lines |= first & second & third & fourth
+            lines |= first & (second >> 1) & (third >> 2) & (fourth >> 3)
+            lines |= first & (second << 1) & (third << 2) & (fourth << 3)
         if lines:
             pay[turn] += 1
             pay[1 - turn] -= 1

@@ -43,6 +43,9 @@ class ArrayGame(Game[Position]):
     The scalar game remembers positions it was asked about lately; what it hands out for them is
     shared and must not be written to.
 
+    Compiled rules do not mind where arrays end: what a rule writes beyond one is not caught. So before they are
+    compiled random moves are played by the rules as they are, which do; `ludus.core.batch.PlainBatch` plays more.
+
     `setup` is an ordinary method, run once for each game made: what the functions need to know of
     the parameters it writes into fields of the record, or they read it off the fields' lengths.
 

@@ -6,13 +6,14 @@ Shape letters: N rows, K seats, A moves, F features (any shape).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ludus.core.array_game import ArrayGame
-from ludus.core.compiled import compiling, kernel, odds_for, opened, rows, spread
+from ludus.core.array_game import OVER, ArrayGame
+from ludus.core.compiled import compiling, kernel, odds_for, opened, rows, spread, uncompiled
 from ludus.core.errors import ContractError, IllegalMove, UnknownName, whole
 from ludus.core.game import Game
 
@@ -20,7 +21,8 @@ Autoreset: TypeAlias = Literal["same_step", "next_step", "disabled"]
 Illegal: TypeAlias = Literal["raise", "forfeit", "random"]
 Device: TypeAlias = Literal["cpu", "cuda"]
 RANDOM = 2  # the policy for illegal actions,
-DEAL, STAY = -2, -3  # and choices that start a row anew, and that leave it alone: as in ludus.core.kernel
+DEAL, STAY = -2, -3  # choices that start a row anew, and that leave it alone,
+DEALS = 100_000  # and after how many games in a row that end before anybody moves one stays over: as in ludus.core.kernel
 
 
 class Batch:
@@ -55,7 +57,8 @@ class Batch:
     Raises:
         ValueError: the number of rows or the seed is no whole number from 1, or 0, on.
         UnknownName: no such autoreset or policy.
-        ContractError: illegal="forfeit" in a game that has a price of its own for forfeits.
+        ContractError: illegal="forfeit" in a game that has a price of its own for forfeits, or a game that, whatever
+            is dealt, is over before anybody moves.
     """
 
     def __init__(
@@ -91,6 +94,10 @@ class Batch:
         self._prepare()
         with compiling(type(game).__name__):
             self._play(self._choice)
+        if (over := self._fetched(self.mover) == OVER).any():
+            raise ContractError(
+                f"{game!r}, row {int(over.argmax())}: {DEALS:,} games in a row ended before anybody was to move"
+            )
 
     def __len__(self) -> int:
         return self.n
@@ -101,6 +108,8 @@ class Batch:
 
     def random_actions(self) -> NDArray[np.int32]:
         """A uniformly drawn legal move for each row, (N,) int32, from each row's own stream; -1 where it is over.
+
+        It is one array, which the next call fills anew.
 
         Raises:
             ContractError: somebody is to move and may do nothing.
@@ -122,6 +131,7 @@ class Batch:
             ValueError: these are no N whole numbers, or no N bools; nothing has been played.
             IllegalMove: an action is not legal, and the batch was made with illegal="raise"; nothing has been
                 played.
+            ContractError: somebody was to move and had no legal move.
         """
         try:
             given = self._placed(actions)
@@ -137,6 +147,8 @@ class Batch:
         if self._illegal == 0 and (row := self._refused(choice)) >= 0:
             self._refuse(row, self._fetched(given)[row])
         self._play(choice)
+        if self._illegal and (row := self._stuck()) >= 0:
+            raise ContractError(_without_a_move(self.game, row))
 
     def reset(self, which: NDArray[np.bool_] | None = None) -> None:
         """Begin new games in the rows marked by which (N,) bool, or in all; what they earned is dropped."""
@@ -164,9 +176,7 @@ class Batch:
             self._odds, self._reset, RANDOM, 0.0, steps,
         )  # fmt: skip
         if (stuck := self._fetched(empty)).any():
-            raise ContractError(
-                f"{self.game!r}, row {int(stuck.argmax())}: a seat was to move and had no legal move"
-            )
+            raise ContractError(_without_a_move(self.game, int(stuck.argmin())))
 
     def look(self, seat: int | NDArray[Any]) -> NDArray[Any]:
         """What `seat` now sees of every row, whoever is to move: (N, *F).
@@ -226,8 +236,11 @@ class Batch:
         """Find the loops, and the records as they want them."""
         self._given = np.zeros(self.n, np.int32)
         self._odds = odds_for(self.game, self.n)
-        self._rows, self._loops = rows(), kernel(self.game)
+        self._rows, self._loops = rows(), self._kernel()
         self._opened: Any = opened(self._loops, self._states), opened(self._loops, self.game.first)
+
+    def _kernel(self) -> ModuleType:
+        return kernel(self.game)
 
     def _run(self, loop: Any, *arguments: Any) -> None:
         """Run a loop over all rows."""
@@ -264,6 +277,10 @@ class Batch:
         """The first row where a seat is to move and cannot move so, or -1."""
         return int(self._rows.refused(self._mask, choice, self.mover))
 
+    def _stuck(self) -> int:
+        """The first row where a seat was to move and had no legal move, or -1."""
+        return int(self.faults.argmin()) if self.faults.min() < 0 else -1
+
     # ------------------------------------------------------------------------------ inside
     def _marks(self, what: str, which: Any) -> Any:
         """Marks of rows where the loops can read them."""
@@ -297,7 +314,18 @@ class Batch:
         stuck = np.flatnonzero(~self._fetched(self.legal).any(1) & (mover >= 0))
         if stuck.size:
             row = int(stuck[0])
-            raise ContractError(f"{self.game!r}, row {row}: seat {mover[row]} is to move and may do nothing")
+            raise ContractError(_without_a_move(self.game, row, f"seat {mover[row]}"))
+
+
+class PlainBatch(Batch):
+    """A batch whose rules run as ordinary Python, hundreds of times slower: to step through them, and to check them."""
+
+    def _kernel(self) -> ModuleType:
+        return uncompiled(self.game)
+
+
+def _without_a_move(game: ArrayGame, row: int, seat: str = "a seat") -> str:
+    return f"{game!r}, row {row}: {seat} was to move and had no legal move"
 
 
 _STATE = (

@@ -18,6 +18,7 @@ import pickle
 import re
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,11 +30,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ludus.core.errors import ContractError
+from ludus.core.errors import ConfigError, ContractError
 
 COMPILED = importlib.util.find_spec("numba") is not None
 _PARTS = ("mover", "legal", "odds", "toss", "move", "joint", "observe")
 _HEAD = "from typing import Any\n\nimport numpy as np\nfrom {} import jit\n"
+TRIAL = 200  # moves
 BLOCK = 1024  # rows: some twenty microseconds of work, about what it costs to wake a thread
 _SETTINGS: dict[str, Any] = {"_nrt": False, "error_model": "numpy"}
 _MARKS = "# ---- shared by all games ----", "# ---- of each game ----"
@@ -95,9 +97,11 @@ def kernel(game: Any) -> ModuleType:
     traits = traits_of(game)
     loops: Any = _kernel(rules, traits)
     if loops.COMPILED and loops.tried is None:
-        loops.tried = _trial(game, loops)
-        if loops.tried:
-            warnings.warn(loops.tried, stacklevel=3)
+        if tried := _trial(game, loops):
+            warnings.warn(tried, stacklevel=3)
+        else:
+            _mind(game, loops)
+        loops.tried = tried
     return _uncompiled(rules, traits) if loops.tried else loops
 
 
@@ -178,6 +182,12 @@ def written(
     return module
 
 
+def uncompiled(game: Any) -> ModuleType:
+    """The same loops as ordinary Python."""
+    rules: Any = type(game)
+    return _uncompiled(rules, traits_of(game))
+
+
 @functools.cache
 def _uncompiled(rules: Any, traits: tuple[tuple[str, Any], ...]) -> ModuleType:
     return _plain(rules.__name__, _parts(rules) | dict(traits), "".join(template()), _as_it_is)
@@ -230,6 +240,31 @@ def _trial(game: Any, loops: ModuleType) -> str:
     return ""
 
 
+def _mind(game: Any, loops: ModuleType) -> None:
+    """Play random moves by the rules as ordinary Python, which minds where arrays end: compiled rules do not.
+
+    Loops that are kept on disk are marked when their rules have passed.
+
+    Raises:
+        ContractError: a rule reads or writes beyond an array, or somebody is to move and may do nothing.
+    """
+    from ludus.core.batch import PlainBatch
+
+    file = getattr(loops, "__file__", None)
+    passed = Path(file).with_suffix(".passed") if file else None
+    if passed and passed.exists():
+        return
+    try:
+        PlainBatch(game, 1, autoreset="disabled").stroll(TRIAL)
+    except IndexError as fault:
+        last = traceback.extract_tb(fault.__traceback__)[-1]
+        raise ContractError(
+            f"{game!r}: {last.filename}, line {last.lineno}: {fault}; compiled, that would go beyond the array unnoticed"
+        ) from fault
+    if passed:
+        passed.touch()
+
+
 def _written_in(rules: Any, field: str) -> list[str]:
     """The lines of the rules, where their source is known, that write to a field of this name."""
     found, writes = [], re.compile(rf"\.{field}\b(\[.*\])?\s*([-+*/%&|^@]|//|\*\*|<<|>>)?=(?!=)")
@@ -278,14 +313,16 @@ def helpers(rules: Any) -> list[FunctionType]:
     return _called(_parts(rules).values())
 
 
-def _called(functions: Iterable[Any]) -> list[FunctionType]:
+def _called(functions: Iterable[Any], *, compiled: bool = False) -> list[FunctionType]:
+    """The plain functions that functions call, and those that these call; also those that numba `compiled`, plain."""
     found: dict[FunctionType, None] = {}
     ahead = list(functions)
     while ahead:
         for value in _globals_of(ahead.pop()).values():
-            if isinstance(value, FunctionType) and value not in found:
-                found[value] = None
-                ahead.append(value)
+            called = getattr(value, "py_func", value) if compiled else value
+            if isinstance(called, FunctionType) and called not in found:
+                found[called] = None
+                ahead.append(called)
     return list(found)
 
 
@@ -309,15 +346,19 @@ def _compile_in_calls(helper: FunctionType) -> None:
 
 
 def _made_of(rules: Any) -> str:
-    """All that is compiled into a game's loops: the sources of functions, and the constants they use."""
-    functions = [*_parts(rules).values(), *helpers(rules)]
-    parts = {inspect.getsource(sys.modules[function.__module__]) for function in functions}
+    """All that is compiled into a game's loops: the sources of functions, and the constants and modules they use."""
+    own = _parts(rules).values()
+    functions = [*own, *_called(own, compiled=True)]
+    modules, parts = {sys.modules[function.__module__] for function in functions}, set()
     for function in functions:
         for name, value in _globals_of(function).items():
             if isinstance(value, (bool, int, float, str, tuple, np.generic, np.ndarray)):
                 parts.add(f"{name} = {pickle.dumps(value)!r}")
-            elif callable(value) and not isinstance(value, type):
-                parts.add(inspect.getsource(getattr(value, "py_func", value)))
+            elif isinstance(value, ModuleType) and value is not np:
+                modules.add(value)
+    for module in modules:
+        with suppress(OSError, TypeError):  # math, for one, has no source
+            parts.add(inspect.getsource(module))
     return "".join(sorted(parts))
 
 
@@ -364,13 +405,23 @@ def from_disk(name: str, text: str, made_of: str) -> ModuleType:
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: LUDUS_CACHE, or `ludus` in the user's cache folder."""
+    """Where compiled kernels are kept: LUDUS_CACHE, or `ludus` in the user's cache folder.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
     home = (
         os.environ.get("LUDUS_CACHE")
         or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ludus"
     )
     folder = Path(home) / "kernels"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise ConfigError(
+            f"compiled rules are kept in {folder}, which cannot be made ({fault.strerror}): set LUDUS_CACHE to a folder "
+            "that can be written to"
+        ) from fault
     return folder
 
 

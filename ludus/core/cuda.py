@@ -33,7 +33,7 @@ class CudaBatch(Batch):
     `torch.as_tensor(many.observation, device="cuda")`, JAX and CuPy by `__cuda_array_interface__`, and
     `copy_to_host` makes a numpy array. `step` takes whole numbers on the card, of any of these libraries, or on the
     processor. Kernels run on the default stream, as PyTorch's do unless told otherwise. `random_actions`, `stroll`,
-    and every step with illegal="raise" wait for the card, to know what to raise. What `state` returns are numpy
+    and every step wait for the card, to know what to raise. What `state` returns are numpy
     arrays, and a batch on the processor can be restored from them.
 
     Raises:
@@ -58,7 +58,9 @@ class CudaBatch(Batch):
                 setattr(self, name, cuda.to_device(array))
         self.legal = self._mask.view(np.bool_)
         self._given = cuda.device_array(self.n, np.int32)
-        self._lowest = cuda.to_device(np.array([self.n], np.int32))  # row whose action is refused
+        self._lowest = cuda.to_device(
+            np.array([self.n], np.int32)
+        )  # row about which something is to be raised
         first: Any = self.game.first.astype(self._states.dtype)
         self._opened = (
             self._states,
@@ -105,6 +107,13 @@ class CudaBatch(Batch):
 
     def _refused(self, choice: Any) -> int:
         self._run(self._loops.refuse, self._mask, choice, self.mover, self._lowest)
+        return self._first_marked()
+
+    def _stuck(self) -> int:
+        self._run(self._loops.stuck, self.faults, self._lowest)
+        return self._first_marked()
+
+    def _first_marked(self) -> int:
         row = int(self._lowest.copy_to_host()[0])
         if row == self.n:
             return -1
@@ -121,7 +130,7 @@ def kernels(game: Any) -> SimpleNamespace:
     """The kernels of `cuda_kernel.py` over an array game's rules, cached like the loops."""
     rules: Any = type(game)
     module = _made(rules, traits_of(game, block=1))
-    names = "step", "uniform", "take", "spare", "refuse", "look"
+    names = "step", "uniform", "take", "spare", "refuse", "stuck", "look"
     return SimpleNamespace(**{name: getattr(module, f"{name}_rows") for name in names})
 
 

@@ -196,7 +196,7 @@ def answer_rows(tables: Tables, policy: Rows, seat: Seat) -> tuple[float, Rows]:
     worth, best = _best_response(tables, policy, players.index(seat))
     answer = policy.copy()
     own = tables.owner == players.index(seat)
-    answer[own] = np.eye(policy.shape[1])[best[own]]
+    answer[own] = _pure(best[own], policy.shape[1])
     return worth, answer
 
 
@@ -224,8 +224,15 @@ def losses(game: Rules, policy: AnyPolicy) -> float:
     """
     tables = _tables(game)
     drawn = rows(tables, policy)
-    likeliest = np.eye(drawn.shape[1])[drawn.argmax(1)]
+    likeliest = _pure(drawn.argmax(1), drawn.shape[1])
     return sum(max(0.0, answer_rows(tables, likeliest, seat)[0]) for seat in tables.game.players)
+
+
+def _pure(moves: NDArray[np.intp], width: int) -> Rows:
+    """(n, A) the policy that plays these moves (n,)."""
+    array: Rows = np.zeros((len(moves), width))
+    array[np.arange(len(moves)), moves] = 1.0
+    return array
 
 
 def edge_weights(tables: Tables, policy: Rows) -> NDArray[np.float64]:
@@ -261,7 +268,8 @@ def _best_response(tables: Tables, policy: Rows, player: int) -> tuple[float, ND
         earned = tables.pay[span, player] + worth[tables.child[span]]
         info = tables.info[parent[mine]]
         np.add.at(gain, (info, action[mine]), reach[parent[mine]] * earned[mine])
-        best[info] = gain[info].argmax(1)
+        there = tables.info[parent[starts][mine[starts]]]
+        best[there] = gain[there].argmax(1)
         share = weights[span].copy()
         share[mine] = action[mine] == best[info]
         worth[parent[starts]] = np.add.reduceat(share * earned, starts)

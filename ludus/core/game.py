@@ -387,6 +387,8 @@ def _jsonable(value: Any) -> Any:
         return {str(k): _jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_jsonable(v) for v in value]
+    if isinstance(value, np.ndarray):  # whose repr leaves out the middle of large ones
+        return [str(value.dtype), *map(_jsonable, value.tolist())] if value.ndim else _jsonable(value.item())
     return value if isinstance(value, (bool, int, float, str, type(None))) else repr(value)
 
 

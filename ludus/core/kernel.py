@@ -61,29 +61,29 @@ def draw(seed: Any, i: int) -> float:
 
 @jit(forceinline=True)
 def pick(mask: Any, i: int, u: float) -> int:
-    """The legal move of row i that u in [0, 1) falls on, all being as likely; -1 if there is none."""
-    moves, total = mask.shape[1], 0
+    """The legal move of row i that u in [0, 1) falls on, all being as likely; -1 if there is none.
+
+    It is found by counting those before it, without a branch that the processor could not foresee.
+    """
+    moves, total, low = mask.shape[1], 0, 0
     for a in range(moves):
         total += int(mask[i, a])
-    j, low = int(u * total), 0
-    if moves <= CHUNK:
-        for a in range(moves):
-            j -= int(mask[i, a])
-            if j < 0:
-                return a
+    if total == 0:
         return -1
-    while low < moves:
-        high, here = min(low + CHUNK, moves), 0
-        for a in range(low, high):
+    j = int(u * total)
+    while moves - low > CHUNK:
+        here = 0
+        for a in range(low, low + CHUNK):
             here += int(mask[i, a])
         if j < here:
-            for a in range(low, high):
-                j -= int(mask[i, a])
-                if j < 0:
-                    return a
+            break
         j -= here
-        low = high
-    return -1
+        low += CHUNK
+    found = low
+    for a in range(low, min(low + CHUNK, moves)):
+        j -= int(mask[i, a])
+        found += j >= 0
+    return found
 
 
 @jit(nogil=True, cache=True)
@@ -108,6 +108,8 @@ def refused(mask: Any, choice: Any, who: Any) -> int:
 NATURE, OVER, TOGETHER = -1, -2, -3
 SAME_STEP, NEXT_STEP, DISABLED = 0, 1, 2
 RAISE, FORFEIT, RANDOM = 0, 1, 2
+DEALS = 100_000  # after so many that end before anybody moves, a row stays over
+STUCK = -1  # in place of the number of faults: somebody was to move and had no legal move
 
 
 @jit(forceinline=True)
@@ -158,10 +160,11 @@ def settle(
     """Play a in row i, or with DEAL start it anew; let nature move until a seat must; return who is next.
 
     Of seats that move together each one's move is kept aside until the last has chosen. A game that ends is marked
-    done; with `anew` the next one follows, and what this pays before any decision goes to `opening`.
+    done; with `anew` the next one follows, and what this pays before any decision goes to `opening`, unless all that
+    follow end before anybody moves.
     Every rule is called in one place only, so that it can be compiled into the loop.
     """
-    dealing = a == DEAL
+    dealing, deals = a == DEAL, 0
     earned = opening[i] if dealing else pay[i]
     while True:
         if a == DEAL:
@@ -182,9 +185,9 @@ def settle(
             a = outcome(states[i], p, draw(seed, i))
         elif m == OVER:
             done[i] = done[i] or not dealing
-            if not anew:
+            if not anew or deals == DEALS:
                 return m
-            a, dealing = DEAL, True
+            a, dealing, deals = DEAL, True, deals + 1
             earned = opening[i]
         else:
             return 0 if JOINT and m == TOGETHER else m
@@ -242,8 +245,9 @@ def step(
             anew, m = reset == SAME_STEP or a == DEAL, OVER
             done[i] = False
             if a != DEAL and (a < 0 or a >= mask.shape[1] or mask[i, a] == 0):
-                faults[i] += 1
-                a = pick(mask, i, draw(dice, i)) if illegal == RANDOM else -1
+                a = pick(mask, i, draw(dice, i) if illegal == RANDOM else 0.0)
+                faults[i] = faults[i] + 1 if a >= 0 else STUCK
+                a = a if illegal == RANDOM else -1
                 if a < 0:
                     lost(who[i], stake, pay[i])
                     done[i] = True

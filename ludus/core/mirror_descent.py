@@ -6,6 +6,7 @@ Shape letters: X positions, E edges, I information states, A moves, K players.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,10 @@ class MirrorDescent(Solver, name="mmd"):
         form: str = "behavioural",
         follow: float = 0.0,
     ) -> None:
-        if alpha < 0 or eta <= 0 or not 0 <= follow <= 1:
-            raise ValueError(f"alpha >= 0, eta > 0 and 0 <= follow <= 1, not {alpha=}, {eta=}, {follow=}")
+        if not (0 <= alpha < math.inf and 0 < eta < math.inf and 0 <= follow <= 1):
+            raise ValueError(
+                f"alpha >= 0, eta > 0, both finite, and 0 <= follow <= 1, not {alpha=}, {eta=}, {follow=}"
+            )
         if form not in ("behavioural", "dilated"):
             raise UnknownName("form of mmd", form, ("behavioural", "dilated"))
         if form == "dilated" and follow:

@@ -17,15 +17,19 @@ DESCENT = 10_000  # positions in all that an estimate goes by
 LONG = 1000  # moves after which random games tell no more
 
 
-def clearly_more(game: Game[Any], limit: int) -> bool:
-    """Whether random games of an array game show that it has more positions than `limit`.
+FAR = 2  # powers of ten by which an estimated tree must be too large: the estimate spreads
 
-    Of N games that go on after so many moves, the fewest are at one position with another if all positions that
-    there are, at most `limit`, are as likely: N² / 2 limit, Poisson distributed, and at least 100 here. So a game
-    that fits is taken for a larger one, with 20 or fewer, once in 10^20 times.
+
+def clearly_more(game: Game[Any], limit: int, *, unfold: bool) -> bool:
+    """Whether random games show that a game has more positions than `limit`, or its tree if it is unfolded.
+
+    Of compiled array games positions are counted: of N games that go on after so many moves, the fewest are at one
+    position with another if all positions that there are, at most `limit`, are as likely: N² / 2 limit, Poisson
+    distributed, and at least 100 here. So a game that fits is taken for a larger one, with 20 or fewer, once in 10^20
+    times. Of other games the tree is estimated.
     """
     if not isinstance(game, ArrayGame) or not kernel(game).COMPILED:
-        return False
+        return unfold and estimated(game) > math.log10(limit) + FAR
     enough, steps = math.isqrt(200 * limit) + 1, 1
     many = Batch(game, 3 * enough // 2, autoreset="disabled")
     while steps < LONG:

@@ -12,6 +12,7 @@ Shape letters: X positions, E edges, I information states, A moves, K players.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,8 @@ class CFR(Solver, name="cfr"):
 
     def _forget(self, own: NDArray[np.bool_], alpha: float, beta: float, gamma: float) -> None:
         t, regret = float(self.iteration), self.regret[own]
-        up, down = t**alpha / (t**alpha + 1), t**beta / (t**beta + 1)
+        with np.errstate(over="ignore"):  # t^alpha / (t^alpha + 1), which exists for infinite alpha, too
+            up, down = (1 / (1 + np.power(t, -power)) for power in (alpha, beta))
         self.regret[own] = regret * np.where(regret > 0, up, down)
         self.total[own] *= (t / (t + 1)) ** gamma
 
@@ -93,9 +95,18 @@ class CFRPlus(CFR, name="cfr_plus"):
 
 
 class DiscountedCFR(CFR, name="discounted_cfr"):
-    """Discounted CFR with settings alpha, beta, gamma (Brown and Sandholm 2019, arXiv:1809.04040)."""
+    """Discounted CFR with settings alpha, beta, gamma (Brown and Sandholm 2019, arXiv:1809.04040).
+
+    Raises:
+        ValueError: alpha or beta is no number, or gamma not finite or below 0.
+    """
 
     def __init__(self, game: Game[Any], alpha: float = 1.5, beta: float = 0.0, gamma: float = 2.0) -> None:
+        if math.isnan(alpha) or math.isnan(beta) or not 0 <= gamma < math.inf:
+            raise ValueError(
+                f"alpha and beta are numbers, infinite ones among them, and gamma is 0 or more, not {alpha=}, {beta=}, "
+                f"{gamma=}"
+            )
         super().__init__(game)
         self.discount = alpha, beta, gamma
 

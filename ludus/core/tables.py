@@ -9,6 +9,7 @@ Shape letters: X positions, E edges, I information states, K players, A moves of
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -39,7 +40,7 @@ class Tables:
         mover: (X,) int8, index of the player to move, `NATURE`, `OVER` or `FORCED`.
         info: (X,) int32, information state of the mover, -1 where no player moves.
         parent, child: (E,) int32 positions.
-        action: (E,) int16, the move or outcome.
+        action: (E,) int32, the move or outcome.
         odds: (E,) float64, chance probability; 1 where forced; nan where a player chooses.
         pay: (E, K) float64, what the edge pays the players.
         levels: slices of the edges, level by level: an edge leads to a later level than its own.
@@ -56,7 +57,7 @@ class Tables:
     info: NDArray[np.int32]
     parent: NDArray[np.int32]
     child: NDArray[np.int32]
-    action: NDArray[np.int16]
+    action: NDArray[np.int32]
     odds: NDArray[np.float64]
     pay: NDArray[np.float64]
     levels: tuple[slice, ...]
@@ -81,7 +82,8 @@ def tabulate(game: Game[Any] | str, *, unfold: bool | None = None, limit: int = 
 
     Raises:
         TooLarge: the game has more positions than `limit`.
-        ContractError: a seat has free replies, or crew that is not deterministic.
+        ContractError: a seat has free replies or crew that is not deterministic, is to move and may do nothing, or
+            sees different things in the same words; or nobody is ever to move.
     """
     game = as_game(game)
     unfold = not (game.perfect_information and game.view_is_complete) if unfold is None else unfold
@@ -100,11 +102,14 @@ def too_many(game: Game[Any], limit: int) -> TooLarge:
 
 
 class _Same:
-    """A game as a cache key, whatever the limit of its positions: equal if made alike from the same source."""
+    """A game as a cache key, whatever the limit of its positions: equal if made alike by the same class."""
 
     def __init__(self, game: Game[Any], limit: int) -> None:
         self.game, self.limit = game, limit
-        self.key = f"{type(game).__qualname__} {game!r} {game.fingerprint()}"
+        self.key = (
+            type(game),
+            game.fingerprint(),
+        )  # classes of one name, made by a function or anew, may differ
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Same) and self.key == other.key
@@ -145,7 +150,7 @@ class _Growth:
         """Raise TooLarge if there are more positions than the limit, so many having been found."""
         larger = count > self.limit
         if not larger and count > SOME and not self.tried:
-            self.tried, larger = True, clearly_more(self.game, self.limit)
+            self.tried, larger = True, clearly_more(self.game, self.limit, unfold=self.unfold)
         if larger:
             raise too_many(self.game, self.limit)
 
@@ -336,8 +341,13 @@ class _States(_Growth):
 
 # -------------------------------------------------------------------------------- assembling
 def _assemble(grown: _Growth, unfold: bool) -> Tables:
-    if not grown.edges:
-        raise ContractError(f"{grown.game!r} is over before it begins")
+    if not grown.options:
+        raise ContractError(f"{grown.game!r} is over before anybody moves")
+    for name, count in Counter(grown.names).items():
+        if count > 1:  # policies are kept by these names
+            raise ContractError(
+                f"{grown.game!r}: {count} information states are all told as {name!r}: see `describe`"
+            )
     columns = [np.concatenate(column) for column in zip(*grown.edges, strict=True)]
     parent, child = columns[0].astype(np.int32), columns[1].astype(np.int32)
     info = np.array(grown.info, np.int32)
@@ -350,9 +360,11 @@ def _assemble(grown: _Growth, unfold: bool) -> Tables:
     legal = np.zeros((len(grown.options), moves), np.bool_)
     for i, options in enumerate(grown.options):
         legal[i, : len(options.legal)] = options.legal
+    if not (some := legal.any(1)).all():
+        raise ContractError(f"{grown.game!r}: nothing is legal at {grown.names[int(some.argmin())]!r}")
     return Tables(
         game=grown.game, mover=np.array(grown.mover, np.int8), info=info, parent=parent, child=child,
-        action=columns[2][order].astype(np.int16), odds=columns[3][order].astype(np.float64), pay=columns[4][order],
+        action=columns[2][order].astype(np.int32), odds=columns[3][order].astype(np.float64), pay=columns[4][order],
         levels=levels, starts=tuple(np.flatnonzero(np.diff(parent[span], prepend=-1)) for span in levels),
         owner=np.array(grown.owner, np.int8), legal=legal, names=tuple(grown.names), tree=unfold,
         views=tuple(grown.views), pasts=tuple(grown.pasts), options=tuple(grown.options),

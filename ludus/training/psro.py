@@ -55,7 +55,6 @@ from ludus.core.exact import (
 from ludus.core.game import Game, Seat
 from ludus.core.registry import make
 from ludus.core.tables import Tables, tabulate
-from ludus.training.checks import check_learner
 from ludus.training.choices import Number
 from ludus.training.claims import claim, noted
 from ludus.training.metrics import Display, Metrics
@@ -314,9 +313,12 @@ def _training(config: RunConfig) -> Training:
         raise ConfigError(
             f"the recipe psro learns fresh networks on arrays: policies.{name}.name, collect.by = 'arrays'"
         )
+    if config.collect.whole or config.collect.search.simulations:
+        raise ConfigError(
+            "the recipe psro cuts games where a step ends: leave out collect.whole and collect.search"
+        )
     for key in policy.settings:
         if key not in known_settings("network"):
             raise UnknownName("setting of a policy of kind 'network'", key, known_settings("network"))
     (learner,) = config.learners
-    check_learner(learner, config.collect)
     return Training(learner, config.collect.rows, config.collect.length, policy.settings)

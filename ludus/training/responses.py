@@ -26,9 +26,11 @@ from ludus.core.array_game import ArrayGame
 from ludus.core.batch import Batch
 from ludus.core.errors import ConfigError, UnknownName
 from ludus.core.game import Game, Seat
+from ludus.training.checks import check_learner
 from ludus.training.collect import ArrayCollector
 from ludus.training.configuration import merged
 from ludus.training.drawers import Likeliest, draw, drawer
+from ludus.training.gathering import Collect
 from ludus.training.learner import Learner
 from ludus.training.recipes import BEST_RESPONSE
 from ludus.training.settings import LearnerConfig
@@ -54,12 +56,19 @@ class Training:
         rows: games side by side.
         length: decisions of each row in a step.
         network: what the network is made with: hidden, channels, activation and so on.
+
+    Raises:
+        UnknownName: the learner has a setting that nobody takes.
+        ConfigError: its choices do not go together, or want whole games.
     """
 
     learner: LearnerConfig
     rows: int = 128
     length: int = 32
     network: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_learner(self.learner, Collect(by="arrays", rows=self.rows, length=self.length))
 
 
 def training(**changes: Any) -> Training:

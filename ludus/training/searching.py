@@ -58,8 +58,9 @@ class SearchCollector(WholeCollector):
         self.search = search
         settings: Any = {"exploration": search.exploration, "alpha": search.alpha, "share": search.share}
         share = -(-rows // search.threads)
-        # Larger blocks pad more, where leaves are the end and once few games go on.
-        self.block = max(BLOCK, share // 4)
+        # Larger blocks pad more, where leaves are the end and once few games go on. Threads do not change them, since
+        # the last digit of a number in bfloat16 depends on how many positions are computed together.
+        self.block = max(BLOCK, rows // 8)
         self.trees = [tree.Search(game, share, search.simulations, **settings) for _ in range(search.threads)]
         # Each searches by itself: together in every layer of the network they would wait for each other.
         self._threads = ThreadPoolExecutor(search.threads, "ludus-search", torch.set_num_threads, (1,))

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from small_games import Jammed
 
 from ludus.agents.alpha_beta import AlphaBeta, AlphaBetaSearch
 from ludus.agents.attached import attached
 from ludus.agents.search import Minimax
-from ludus.core.errors import ConfigError
+from ludus.core import compiled
+from ludus.core.errors import ConfigError, ContractError
 from ludus.core.play import play
 from ludus.core.position import Position
 from ludus.core.registry import make
@@ -150,8 +152,6 @@ def test_it_beats_random_play_at_larger_games():
 
 
 def test_uncompiled_loops_find_the_same(monkeypatch):
-    from ludus.core import compiled
-
     game = make("tic_tac_toe")
     here, there = AlphaBetaSearch(game, 3000), AlphaBetaSearch(game, 3000)
     if not here._loops.COMPILED:
@@ -178,3 +178,14 @@ def test_what_cannot_be_searched_is_refused():
         AlphaBetaSearch(game).search(np.repeat(game.first, 2))
     with pytest.raises(ValueError, match="the game is over"):
         AlphaBetaSearch(game).search(_after(game, [0, 3, 1, 4, 2]))
+
+
+def test_whoever_has_no_move_is_told(monkeypatch):
+    monkeypatch.setattr(compiled, "_mind", lambda *_: None)  # which would see it before
+    game = Jammed()
+    assert AlphaBetaSearch(game, depth=2).search(game.first).depth == 2  # which does not look as far
+    for moves in ([], [0, 1, 2]):
+        with pytest.raises(ContractError, match="a seat was to move and had no legal move"):
+            AlphaBetaSearch(game).search(_after(game, moves))
+    with pytest.raises(ContractError, match="a seat is to move and has no legal move"):
+        AlphaBetaSearch(game).search(_after(game, [0, 1, 2, 3]))

@@ -4,11 +4,14 @@ import time
 
 import numpy as np
 import pytest
+from small_games import Jammed
 
+from ludus.agents import tree
 from ludus.agents.attached import attached
 from ludus.agents.search import Minimax
 from ludus.agents.tree import _RECORDS, Puct, Search, Uct
-from ludus.core.errors import ConfigError
+from ludus.core import compiled
+from ludus.core.errors import ConfigError, ContractError
 from ludus.core.play import play
 from ludus.core.position import Position
 from ludus.core.registry import make
@@ -302,6 +305,28 @@ def test_what_cannot_be_searched_is_refused(game):
     pig = make("pig")
     with pytest.raises(ValueError, match="chance is to move"):
         Search(pig, 1, 1).run(reached(pig, [0]), uniform)
+
+
+def test_whoever_has_no_move_is_told(monkeypatch):
+    monkeypatch.setattr(compiled, "_mind", lambda *_: None)  # which would see it before
+    jammed = Jammed()
+    records = np.concatenate([jammed.first, reached(jammed, [0, 1, 2])])
+    with pytest.raises(ContractError, match="row 0: in the search a seat was to move and had no legal move"):
+        Search(jammed, 2, 50).play_out(records)
+    with pytest.raises(ContractError, match="row 1: in the search"):
+        Search(jammed, 2, 1).run(records, uniform)
+
+
+def test_searches_that_find_no_room_together_are_done_in_parts(game, monkeypatch):
+    def played(room):
+        monkeypatch.setattr(tree, "ROOM", room)
+        agent = Uct(game, simulations=30)
+        return [e.returns for e in play(game, {"player": agent}, range(5))], agent._searches.n
+
+    at_once, wide = played(1 << 28)
+    in_parts, narrow = played(2 * sum(array.nbytes for array in Search(game, 1, 30).tree))
+    assert (wide, narrow) == (5, 2)
+    assert in_parts == at_once
 
 
 def test_a_network_of_another_game_is_refused(game):

@@ -1,14 +1,19 @@
 """Batches: what becomes of ended games, of illegal actions, and of rules that numba cannot compile."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from small_games import Stuck
 
 import ludus
+from ludus.core import compiled
 from ludus.core.batch import Batch
 from ludus.core.compiled import COMPILED, kernel
-from ludus.core.errors import ContractError, IllegalMove, UnknownName
+from ludus.core.errors import ConfigError, ContractError, IllegalMove, UnknownName
 from ludus.core.game import CHANCE
 from ludus.core.position import Position
 
@@ -197,13 +202,88 @@ def test_arrays_stay_where_they_are() -> None:
 
 
 @pytest.mark.parametrize("mode", ["same_step", "next_step", "disabled"])
-def test_a_mask_without_a_move_is_an_error(mode) -> None:
+@pytest.mark.parametrize("illegal", ["raise", "forfeit", "random"])
+def test_a_mask_without_a_move_is_an_error(mode, illegal, monkeypatch) -> None:
+    monkeypatch.setattr(compiled, "_mind", lambda *_: None)  # which would see it before
     for run in (lambda b: b.random_actions(), lambda b: b.step(np.zeros(2, np.int64)), lambda b: b.stroll(1)):
-        batch = Batch(Stuck(), 2, autoreset=mode)
+        batch = Batch(Stuck(), 2, autoreset=mode, illegal=illegal)
         batch.step(batch.random_actions())
         batch.step(batch.random_actions())
-        with pytest.raises(ContractError, match="row 0"):
+        assert batch.faults.tolist() == [0, 0]
+        with pytest.raises(ContractError, match=r"row 0: .* was to move and had no legal move"):
             run(batch)
+
+
+class Beyond(Stuck):
+    """Its last stone is drawn beyond what is seen."""
+
+    @staticmethod
+    def observe(s, seat, out) -> None:
+        out[3 - s.stones] = 1
+
+
+@pytest.mark.skipif(not COMPILED, reason="numba is not installed")
+def test_rules_that_go_beyond_an_array_are_refused_before_they_are_compiled() -> None:
+    for _ in range(2):  # what failed is not taken for what has passed
+        with pytest.raises(
+            ContractError, match=r"Beyond\(\): .*test_batch.py, line \d+: index 1 is out of bounds"
+        ):
+            Batch(Beyond(), 2)
+
+
+class Vain(Stuck):
+    """It is over before it begins."""
+
+    @staticmethod
+    def mover(s) -> int:
+        return -2
+
+
+@pytest.mark.parametrize("mode", ["same_step", "next_step", "disabled"])
+def test_a_game_in_which_nobody_moves_is_an_error(mode) -> None:
+    with pytest.raises(
+        ContractError, match=r"row 0: 100,000 games in a row ended before anybody was to move"
+    ):
+        Batch(Vain(), 2, autoreset=mode)
+
+
+@pytest.mark.skipif(not COMPILED, reason="numba is not installed")
+def test_what_is_kept_of_rules_changes_with_the_modules_they_use(tmp_path) -> None:
+    (tmp_path / "its_rules.py").write_text(
+        """import numpy as np
+import its_prizes
+from small_games import Stuck
+
+class Prize(Stuck):
+    @staticmethod
+    def mover(s):
+        return 0 if s.stones == 3 else -2
+
+    @staticmethod
+    def move(s, a, pay):
+        s.stones -= 1
+        pay[0] += its_prizes.FIRST
+""",
+        encoding="utf-8",
+    )
+    script = (
+        "import ludus, its_rules; b = ludus.batch(its_rules.Prize(), 1); b.stroll(1); print(b.reward[0, 0])"
+    )
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    for prize in (2.0, 7.0):
+        (tmp_path / "its_prizes.py").write_text(f"FIRST = {prize}", encoding="utf-8")
+        told = subprocess.run(
+            [sys.executable, "-B", "-c", script], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        assert float(told.stdout) == prize
+
+
+@pytest.mark.skipif(not COMPILED, reason="numba is not installed")
+def test_a_folder_for_compiled_rules_that_cannot_be_made_is_named(monkeypatch) -> None:
+    monkeypatch.setenv("LUDUS_CACHE", "/dev/null/kept")
+    with pytest.raises(ConfigError, match=r"/dev/null/kept/kernels.*Not a directory.*set LUDUS_CACHE"):
+        compiled.cache_folder()
 
 
 class Wordy(Stuck):
@@ -251,6 +331,10 @@ class Helped(Stuck):
     """Its rules call plain functions, and the scalar game asks the compiled rules."""
 
     compiled = True
+
+    @staticmethod
+    def mover(s) -> int:
+        return 0 if s.stones > 1 else -2
 
     @staticmethod
     def move(s, a, pay) -> None:

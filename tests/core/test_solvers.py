@@ -165,6 +165,15 @@ def test_a_solver_run_on_is_the_same_as_at_once(method) -> None:
     assert (whole.policy[~whole.tables.legal] == 0).all()
 
 
+def test_discounts_may_be_infinite() -> None:
+    """With alpha = inf and beta = -inf, which the paper tries, regrets are kept where positive and dropped where not."""
+    endless, long = (Solver.of(KUHN, "discounted_cfr", alpha=x, beta=-x, gamma=2.0) for x in (np.inf, 2000.0))
+    for solver in (endless, long):
+        solver.run(300)
+    np.testing.assert_allclose(endless.policy, long.policy, atol=1e-12)
+    assert nash_conv(endless.tables, endless.policy) < 2e-3
+
+
 def test_what_a_solver_does_not_know_is_an_error() -> None:
     with pytest.raises(UnknownName, match="Known: cfr, cfr_br, cfr_plus"):
         Solver.of(KUHN, "cfr+")
@@ -177,6 +186,12 @@ def test_what_a_solver_does_not_know_is_an_error() -> None:
             Solver.of(KUHN, method).run(-5)
     with pytest.raises(ValueError, match="explore is a share"):
         Solver.of(KUHN, "outcome_sampling", explore=0.0)
+    for wrong in ({"alpha": np.nan}, {"gamma": -5.0}, {"gamma": np.inf}):
+        with pytest.raises(ValueError, match="gamma is 0 or more"):
+            Solver.of(KUHN, "discounted_cfr", **wrong)
+    for wrong in ({"eta": np.nan}, {"eta": np.inf}, {"alpha": np.inf}):
+        with pytest.raises(ValueError, match="both finite"):
+            Solver.of(KUHN, "mmd", **wrong)
     with pytest.raises(ContractError, match="does not move"):
         Solver.of(KUHN, "mmd", form="dilated", follow=0.1)
 

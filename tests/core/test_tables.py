@@ -6,8 +6,9 @@ import time
 
 import numpy as np
 import pytest
-from small_games import GuessCoin
+from small_games import GuessCoin, Jammed
 
+from ludus.core import compiled
 from ludus.core.agent import FirstLegal, Uniform
 from ludus.core.array_game import OVER
 from ludus.core.compiled import COMPILED
@@ -122,6 +123,116 @@ def test_policies_are_checked() -> None:
         nash_conv(3, policy)
 
 
+def coins(stake):
+    """A class made anew for each stake, as a cell of a notebook does when it is run again."""
+
+    class Coins(Game[tuple[int, ...]]):
+        """Two coins; if both show heads, player_1 pays the stake, else player_0 pays one."""
+
+        seats, zero_sum, view_is_complete = ("player_0", "player_1"), True, True
+
+        def start(self, rng):
+            return ()
+
+        def turn(self, state):
+            return () if state else self.seats
+
+        def options(self, state, seat):
+            return Choice(("heads", "tails"), np.ones(2, np.bool_))
+
+        def view(self, state, seat):
+            return View("?", np.float32([seat == "player_0"]))
+
+        def play(self, state, moves):
+            return moves["player_0"], moves["player_1"]
+
+        def payoff(self, state):
+            won = 0.0 if not state else stake if state == (0, 0) else -1.0
+            return {"player_0": won, "player_1": -won}
+
+    return Coins()
+
+
+def test_classes_of_one_name_are_told_apart() -> None:
+    for stake in (1.0, 5.0, 100.0):
+        game = coins(stake)
+        assert value(game, uniform(game))["player_0"] == (stake - 3) / 4
+
+
+def test_large_arrays_among_the_parameters_are_told_apart() -> None:
+    class Matrix(type(coins(1.0))):
+        """A matrix of payoffs."""
+
+        def __init__(self, pay) -> None:
+            self.pay = pay
+
+        def options(self, state, seat):
+            return Choice(tuple(map(str, range(len(self.pay)))), np.ones(len(self.pay), np.bool_))
+
+        def payoff(self, state):
+            won = float(self.pay[state]) if state else 0.0
+            return {"player_0": won, "player_1": -won}
+
+    pay = np.zeros((40, 40))
+    for middle in (0.0, 1.0):
+        pay[10:30, 10:30] = middle  # what the array's repr leaves out
+        game = Matrix(pay.copy())
+        assert value(game, uniform(game))["player_0"] == pytest.approx(pay.mean())
+
+
+def test_what_is_told_in_the_same_words_is_refused() -> None:
+    class Terse(type(make("kuhn_poker"))):
+        """Kuhn poker that does not tell the card."""
+
+        def describe(self, s, seat) -> str:
+            return "Your turn."
+
+    with pytest.raises(ContractError, match=r"6 information states are all told as 'player_0: Your turn\.'"):
+        tabulate(Terse())
+
+
+def test_whoever_has_no_move_is_told(monkeypatch) -> None:
+    monkeypatch.setattr(compiled, "_mind", lambda *_: None)  # which would see it before
+    with pytest.raises(ContractError, match="nothing is legal at 'player_0: "):
+        tabulate(Jammed())
+
+
+def test_a_game_in_which_nobody_moves_has_no_tables() -> None:
+    class Idle(type(coins(1.0))):
+        """Nobody moves."""
+
+        def turn(self, state):
+            return ()
+
+    with pytest.raises(ContractError, match="is over before anybody moves"):
+        tabulate(Idle())
+
+
+def test_moves_may_be_many() -> None:
+    class Wide(type(coins(1.0))):
+        """player_0 names a number, and wins by one of them."""
+
+        names = tuple(map(str, range(40_000)))
+
+        def turn(self, state):
+            return () if state else ("player_0",)
+
+        def options(self, state, seat):
+            return Choice(self.names, np.ones(len(self.names), np.bool_))
+
+        def play(self, state, moves):
+            return (moves["player_0"],)
+
+        def payoff(self, state):
+            won = float(state == (35_000,))
+            return {"player_0": won, "player_1": -won}
+
+    worth, answer = best_response(Wide(), "uniform", "player_0")
+    assert worth == 1.0
+    assert next(iter(answer.values())).argmax() == 35_000
+    assert value(Wide(), answer)["player_0"] == 1.0
+
+
 def test_games_and_policies_go_by_their_names() -> None:
     game = make("kuhn_poker")
     assert nash_conv("kuhn_poker", "uniform") == nash_conv(game, uniform(game))
@@ -208,9 +319,16 @@ def test_large_games_are_refused_soon(name: str, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", ["kuhn_poker", "leduc_poker", "rock_paper_scissors", "tic_tac_toe"])
 def test_random_games_do_not_show_more_positions_than_there_are(name: str) -> None:
     game = make(name)
-    assert not clearly_more(game, len(tabulate(game).mover))
+    assert not clearly_more(game, len(tabulate(game).mover), unfold=False)
     if name == "tic_tac_toe":
-        assert clearly_more(game, 10) is COMPILED
+        assert clearly_more(game, 10, unfold=False) is COMPILED
+
+
+def test_trees_of_games_that_are_not_compiled_are_refused_by_their_estimate() -> None:
+    game = GuessCoin()
+    assert not clearly_more(game, 10, unfold=True)
+    assert clearly_more(game, 0.1, unfold=True)
+    assert not clearly_more(game, 0.1, unfold=False)
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ludus.core.array_game import NATURE, OVER, TOGETHER, ArrayGame
-from ludus.core.batch import Batch
-from ludus.core.compiled import _uncompiled, kernel, opened, traits_of
+from ludus.core.batch import Batch, PlainBatch
+from ludus.core.compiled import kernel, opened
 from ludus.core.tables import Tables
 
 WHOLE = 2**64
@@ -106,15 +106,6 @@ def plain_rules(game: ArrayGame, moments: list[Moment]) -> Iterator[Moment]:
         return getattr(game, rule)(s, *given), s.tobytes()
 
     yield from _followed(game, moments, ask)
-
-
-class PlainBatch(Batch):
-    """A batch whose loops and rules run as ordinary Python."""
-
-    def _prepare(self) -> None:
-        super()._prepare()
-        self._loops = _uncompiled(type(self.game), traits_of(self.game))
-        self._opened = opened(self._loops, self._states), opened(self._loops, self.game.first)
 
 
 def plain_batch(game: ArrayGame, moments: list[Moment]) -> Iterator[Moment]:

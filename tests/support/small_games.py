@@ -11,6 +11,7 @@ import numpy as np
 from ludus.core.agent import Decision, Request
 from ludus.core.array_game import ArrayGame
 from ludus.core.game import CHANCE, Choice, Forfeit, Game, Options, Seat, Text, View
+from ludus.core.registry import make
 
 SIDES = ("heads", "tails")
 
@@ -146,6 +147,15 @@ class Dawdler:
     def _answer(request: Request) -> Decision:
         assert request.sample is not None
         return Decision(request.sample(request.rng))
+
+
+class Jammed(type(make("tic_tac_toe"))):  # type: ignore[misc]
+    """Tic-tac-toe on its first four cells: whoever comes next may do nothing."""
+
+    @staticmethod
+    def legal(s, seat, out) -> None:
+        for cell in range(4):
+            out[cell] = ((s.marks[0] | s.marks[1]) >> cell & 1) == 0
 
 
 class Stuck(ArrayGame):

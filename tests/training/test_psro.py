@@ -130,6 +130,7 @@ def test_what_cannot_be_run_is_refused(tmp_path, monkeypatch):
         (["game.name=iterated_prisoners_dilemma"], ConfigError, "not zero-sum"),
         ([EXACT, "game.name=connect_four"], ConfigError, "oracle = 'learned'"),
         (["collect.by=play"], ConfigError, "on arrays"),
+        (["collect.whole=true"], ConfigError, "collect.whole"),
         (["policies.main.breadth=3"], UnknownName, "setting of a policy"),
     ]
     for overrides, kind, match in refused:

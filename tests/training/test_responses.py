@@ -17,7 +17,7 @@ from ludus.core.tables import tabulate
 from ludus.training import drawers
 from ludus.training.collect import ArrayCollector
 from ludus.training.drawers import Likeliest, drawer
-from ludus.training.responses import Mixture, Seats, learn_response, learned_exploitability, returns
+from ludus.training.responses import Mixture, Seats, learn_response, learned_exploitability, returns, training
 
 KUHN = make("kuhn_poker")
 EARLY = Tabular(solve(KUHN, 2), "early")
@@ -106,6 +106,8 @@ def test_what_cannot_be_answered_is_refused(monkeypatch):
         learned_exploitability(KUHN, Uniform(), decisions=0)
     with pytest.raises(UnknownName, match="player_1"):
         learn_response(KUHN, "player_2", {"player_0": Uniform()}, steps=1)
+    with pytest.raises(ConfigError, match="v_trace compares whole episodes"):
+        training(estimator={"name": "v_trace"})
     monkeypatch.setattr(drawers, "POSITIONS", 2000)
     with pytest.raises(ConfigError, match="more than 2,000"):
         drawer(make("dark_hex"), Tabular({}), "player_0")
