@@ -306,7 +306,12 @@ def play_out(t: Any, c: float, simulations: int, low: int, high: int) -> None:
             node = walk(t, i, c, UCT)
             if t.rows[i].asked >= 0 and t.rows[i].via < 0:
                 open_up(t, i, node)
-            backup(t, i, node, playout(t, i) if t.rows[i].asked >= 0 else 0.0)
+            worth = playout(t, i) if t.rows[i].asked >= 0 else 0.0
+            if np.isnan(worth):
+                t.rows[i].first = worth
+            if np.isnan(t.rows[i].first):
+                break
+            backup(t, i, node, worth)
 
 
 @jit(nogil=True, cache=True)

@@ -148,6 +148,8 @@ class Batch:
             self._refuse(row, self._fetched(given)[row])
         self._play(choice)
         if self._illegal and (row := self._stuck()) >= 0:
+            faults = self._fetched(self.faults)
+            self._fill(self.faults, np.where(faults < 0, ~faults, faults))
             raise ContractError(_without_a_move(self.game, row))
 
     def reset(self, which: NDArray[np.bool_] | None = None) -> None:

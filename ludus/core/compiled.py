@@ -97,11 +97,11 @@ def kernel(game: Any) -> ModuleType:
     traits = traits_of(game)
     loops: Any = _kernel(rules, traits)
     if loops.COMPILED and loops.tried is None:
-        if tried := _trial(game, loops):
-            warnings.warn(tried, stacklevel=3)
-        else:
-            _mind(game, loops)
-        loops.tried = tried
+        loops.tried = _trial(game, loops)
+        if loops.tried:
+            warnings.warn(loops.tried, stacklevel=3)
+    if loops.COMPILED and not loops.tried:
+        mind(game, loops)
     return _uncompiled(rules, traits) if loops.tried else loops
 
 
@@ -172,13 +172,19 @@ def written(
         body: the text of the loops.
         compile_it: what compiles rules and loops, a function called `jit` in its module.
     """
-    if not _importable(rules):
+    made_of = ""
+    if known := _importable(rules):
+        try:
+            made_of = _made_of(rules)
+        except (OSError, TypeError):  # what is kept on disk could not be told from what it was before
+            known = False
+    if not known:
         return _plain(rules.__name__, _parts(rules) | dict(traits), body, compile_it)
     head = f"{_HEAD.format(compile_it.__module__)}from {rules.__module__} import {rules.__name__} as R\n\n"
     head += "".join(f"{part} = jit(forceinline=True)(R.{part})\n" for part in _PARTS)
     head += "".join(f"{name} = {value}\n" for name, value in traits)
-    module = from_disk(rules.__name__, head + body, _made_of(rules))
-    module.__dict__.update(COMPILED=True, tried=None)
+    module = from_disk(rules.__name__, head + body, made_of)
+    module.__dict__.update(COMPILED=True, tried=None, minded=set())
     return module
 
 
@@ -240,29 +246,31 @@ def _trial(game: Any, loops: ModuleType) -> str:
     return ""
 
 
-def _mind(game: Any, loops: ModuleType) -> None:
+def mind(game: Any, loops: ModuleType) -> None:
     """Play random moves by the rules as ordinary Python, which minds where arrays end: compiled rules do not.
 
-    Loops that are kept on disk are marked when their rules have passed.
+    Games that have passed are not played again, nor, where their loops are kept on disk, in another process.
 
     Raises:
-        ContractError: a rule reads or writes beyond an array, or somebody is to move and may do nothing.
+        ContractError: a rule goes beyond an array or a number's range, or somebody is to move and may do nothing.
     """
     from ludus.core.batch import PlainBatch
 
-    file = getattr(loops, "__file__", None)
-    passed = Path(file).with_suffix(".passed") if file else None
-    if passed and passed.exists():
+    if (mark := game.fingerprint()) in loops.minded:
         return
-    try:
-        PlainBatch(game, 1, autoreset="disabled").stroll(TRIAL)
-    except IndexError as fault:
-        last = traceback.extract_tb(fault.__traceback__)[-1]
-        raise ContractError(
-            f"{game!r}: {last.filename}, line {last.lineno}: {fault}; compiled, that would go beyond the array unnoticed"
-        ) from fault
-    if passed:
-        passed.touch()
+    file = getattr(loops, "__file__", None)
+    passed = Path(file).with_suffix(f".{mark}.passed") if file else None
+    if not (passed and passed.exists()):
+        try:
+            PlainBatch(game, 1).stroll(TRIAL)
+        except (IndexError, ArithmeticError) as fault:
+            last = traceback.extract_tb(fault.__traceback__)[-1]
+            raise ContractError(
+                f"{game!r}: {last.filename}, line {last.lineno}: {fault}; compiled, the rules would go on unnoticed"
+            ) from fault
+        if passed:
+            passed.touch()
+    loops.minded.add(mark)
 
 
 def _written_in(rules: Any, field: str) -> list[str]:
@@ -313,28 +321,31 @@ def helpers(rules: Any) -> list[FunctionType]:
     return _called(_parts(rules).values())
 
 
-def _called(functions: Iterable[Any], *, compiled: bool = False) -> list[FunctionType]:
-    """The plain functions that functions call, and those that these call; also those that numba `compiled`, plain."""
+def _called(functions: Iterable[Any]) -> list[FunctionType]:
     found: dict[FunctionType, None] = {}
     ahead = list(functions)
     while ahead:
         for value in _globals_of(ahead.pop()).values():
-            called = getattr(value, "py_func", value) if compiled else value
-            if isinstance(called, FunctionType) and called not in found:
-                found[called] = None
-                ahead.append(called)
+            if isinstance(value, FunctionType) and value not in found:
+                found[value] = None
+                ahead.append(value)
     return list(found)
 
 
 def _globals_of(function: Any) -> dict[str, Any]:
     """The global names that a function uses, with what they stand for."""
+    return {name: function.__globals__[name] for name in _names(function) if name in function.__globals__}
+
+
+def _names(function: Any) -> list[str]:
+    """The names that a function uses, of globals and of attributes."""
     names: set[str] = set()
     codes: list[CodeType] = [function.__code__]
     while codes:
         code = codes.pop()
         names.update(code.co_names)
         codes += [part for part in code.co_consts if isinstance(part, CodeType)]
-    return {name: function.__globals__[name] for name in sorted(names) if name in function.__globals__}
+    return sorted(names)
 
 
 @functools.cache
@@ -346,19 +357,30 @@ def _compile_in_calls(helper: FunctionType) -> None:
 
 
 def _made_of(rules: Any) -> str:
-    """All that is compiled into a game's loops: the sources of functions, and the constants and modules they use."""
-    own = _parts(rules).values()
-    functions = [*own, *_called(own, compiled=True)]
-    modules, parts = {sys.modules[function.__module__] for function in functions}, set()
-    for function in functions:
-        for name, value in _globals_of(function).items():
-            if isinstance(value, (bool, int, float, str, tuple, np.generic, np.ndarray)):
-                parts.add(f"{name} = {pickle.dumps(value)!r}")
-            elif isinstance(value, ModuleType) and value is not np:
-                modules.add(value)
-    for module in modules:
-        with suppress(OSError, TypeError):  # math, for one, has no source
-            parts.add(inspect.getsource(module))
+    """All that is compiled into a game's loops: the sources of functions, and the constants that they use.
+
+    Followed are functions that rules call, those too that numba compiled elsewhere, and what either takes from modules.
+
+    Raises:
+        OSError: the source of a function cannot be read.
+    """
+    parts: set[str] = set()
+    ahead: list[Any] = [*_parts(rules).values()]
+    for function in ahead:  # which grows
+        parts.add(inspect.getsource(sys.modules[function.__module__]))
+        names = _names(function)
+        spaces = [function.__globals__]
+        for space in spaces:  # which grows by the modules that are named
+            for name in names:
+                value = getattr(space.get(name), "py_func", space.get(name))
+                if isinstance(value, (bool, int, float, str, tuple, np.generic, np.ndarray)):
+                    parts.add(f"{name} = {pickle.dumps(value)!r}")
+                elif isinstance(value, FunctionType) and value not in ahead:
+                    ahead.append(value)
+                elif isinstance(value, ModuleType) and value is not np:
+                    spaces += [vars(value)] * all(vars(value) is not known for known in spaces)
+                elif isinstance(value, type) and value.__module__ not in ("builtins", "numpy"):
+                    parts.add(inspect.getsource(value))
     return "".join(sorted(parts))
 
 
@@ -372,7 +394,9 @@ def template() -> tuple[str, str]:
 def _plain(name: str, parts: Mapping[str, Any], body: str, compile_it: Callable[..., Any]) -> ModuleType:
     """The loops of a game that has no file of its own, compiled for this process only, or not at all."""
     module = ModuleType(f"ludus_kernel_{name}")
-    module.__dict__.update(np=np, Any=Any, jit=compile_it, COMPILED=compile_it is not _as_it_is, tried=None)
+    module.__dict__.update(
+        np=np, Any=Any, jit=compile_it, COMPILED=compile_it is not _as_it_is, tried=None, minded=set()
+    )
     module.__dict__.update(
         {name: compile_it(part) if callable(part) else part for name, part in parts.items()}
     )

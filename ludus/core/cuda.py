@@ -17,7 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.batch import Batch
-from ludus.core.compiled import COMPILED, explained, helpers, odds_for, plain, template, traits_of, written
+from ludus.core.compiled import (
+    COMPILED,
+    explained,
+    helpers,
+    mind,
+    odds_for,
+    plain,
+    template,
+    traits_of,
+    written,
+)
 from ludus.core.errors import ConfigError, ContractError, MissingExtra
 
 THREADS = 128  # in a block of a kernel's grid
@@ -130,6 +140,7 @@ def kernels(game: Any) -> SimpleNamespace:
     """The kernels of `cuda_kernel.py` over an array game's rules, cached like the loops."""
     rules: Any = type(game)
     module = _made(rules, traits_of(game, block=1))
+    mind(game, module)
     names = "step", "uniform", "take", "spare", "refuse", "stuck", "look"
     return SimpleNamespace(**{name: getattr(module, f"{name}_rows") for name in names})
 

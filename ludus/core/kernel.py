@@ -109,7 +109,6 @@ NATURE, OVER, TOGETHER = -1, -2, -3
 SAME_STEP, NEXT_STEP, DISABLED = 0, 1, 2
 RAISE, FORFEIT, RANDOM = 0, 1, 2
 DEALS = 100_000  # after so many that end before anybody moves, a row stays over
-STUCK = -1  # in place of the number of faults: somebody was to move and had no legal move
 
 
 @jit(forceinline=True)
@@ -238,7 +237,7 @@ def step(
             if a == STAY:
                 continue
             pay[i, :] = 0.0
-            if done[i] and reset == NEXT_STEP:
+            if (done[i] and reset == NEXT_STEP) or (who[i] == OVER and reset == SAME_STEP):
                 a = DEAL
             elif done[i] and reset == DISABLED and a != DEAL:
                 continue
@@ -246,7 +245,10 @@ def step(
             done[i] = False
             if a != DEAL and (a < 0 or a >= mask.shape[1] or mask[i, a] == 0):
                 a = pick(mask, i, draw(dice, i) if illegal == RANDOM else 0.0)
-                faults[i] = faults[i] + 1 if a >= 0 else STUCK
+                if a >= 0:
+                    faults[i] += 1
+                elif faults[i] >= 0:  # somebody was to move and may do nothing: a negative number says so
+                    faults[i] = ~faults[i]
                 a = a if illegal == RANDOM else -1
                 if a < 0:
                     lost(who[i], stake, pay[i])

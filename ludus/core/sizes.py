@@ -60,7 +60,7 @@ def estimated(game: Game[Any], *, games: int = 100, seed: int = 0) -> float:
     Source: D. E. Knuth, "Estimating the efficiency of backtrack programs", 1975: the mean, over random descents,
     of the sum of the products of how many ways there were so far.
     """
-    rng, sums, gone = np.random.default_rng(seed), [-np.inf], 0
+    rng, sums, gone, crew = np.random.default_rng(seed), [-np.inf], 0, game.crew()
     while len(sums) <= games and gone < DESCENT:
         state = game.start(rng)
         ways, total = 0.0, -np.inf  # logarithms: chess has more than a float holds
@@ -75,7 +75,7 @@ def estimated(game: Game[Any], *, games: int = 100, seed: int = 0) -> float:
                     outcomes = [outcome for outcome, _ in game.chance(state)]
                     moves[seat], ways = outcomes[rng.integers(len(outcomes))], ways + np.log(len(outcomes))
                 elif isinstance(options, Choice):
-                    ways += np.log(int(options.legal.sum()))
+                    ways += 0.0 if seat in crew else np.log(int(options.legal.sum()))
                     moves[seat] = int(rng.choice(np.flatnonzero(options.legal)))
                 else:
                     moves[seat] = game.sample(state, seat, rng)

@@ -304,7 +304,8 @@ class _States(_Growth):
             )
         self.mover.append(game.players.index(seat))
         known = () if game.view_is_complete else past[seat]
-        self.info.append(self.information(information(seat, view, known), seat, view, options, known))
+        key = information(seat, view, known), view.digest()
+        self.info.append(self.information(key, seat, view, options, known))
         for move in np.flatnonzero(options.legal).tolist():
             then = past if game.view_is_complete else {**past, seat: (*past[seat], (view, move))}
             if last:
@@ -348,6 +349,12 @@ def _assemble(grown: _Growth, unfold: bool) -> Tables:
             raise ContractError(
                 f"{grown.game!r}: {count} information states are all told as {name!r}: see `describe`"
             )
+    moves = max(len(options.names) for options in grown.options)
+    legal = np.zeros((len(grown.options), moves), np.bool_)
+    for i, options in enumerate(grown.options):
+        legal[i, : len(options.legal)] = options.legal
+    if not (some := legal.any(1)).all():
+        raise ContractError(f"{grown.game!r}: nothing is legal at {grown.names[int(some.argmin())]!r}")
     columns = [np.concatenate(column) for column in zip(*grown.edges, strict=True)]
     parent, child = columns[0].astype(np.int32), columns[1].astype(np.int32)
     info = np.array(grown.info, np.int32)
@@ -356,12 +363,6 @@ def _assemble(grown: _Growth, unfold: bool) -> Tables:
     parent, child = parent[order], child[order]
     bounds = np.flatnonzero(np.diff(level[parent], prepend=-1))
     levels = tuple(slice(int(a), int(b)) for a, b in zip(bounds, [*bounds[1:], len(parent)], strict=True))
-    moves = max(len(options.names) for options in grown.options)
-    legal = np.zeros((len(grown.options), moves), np.bool_)
-    for i, options in enumerate(grown.options):
-        legal[i, : len(options.legal)] = options.legal
-    if not (some := legal.any(1)).all():
-        raise ContractError(f"{grown.game!r}: nothing is legal at {grown.names[int(some.argmin())]!r}")
     return Tables(
         game=grown.game, mover=np.array(grown.mover, np.int8), info=info, parent=parent, child=child,
         action=columns[2][order].astype(np.int32), odds=columns[3][order].astype(np.float64), pay=columns[4][order],

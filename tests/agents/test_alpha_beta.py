@@ -181,7 +181,7 @@ def test_what_cannot_be_searched_is_refused():
 
 
 def test_whoever_has_no_move_is_told(monkeypatch):
-    monkeypatch.setattr(compiled, "_mind", lambda *_: None)  # which would see it before
+    monkeypatch.setattr(compiled, "mind", lambda *_: None)  # which would see it before
     game = Jammed()
     assert AlphaBetaSearch(game, depth=2).search(game.first).depth == 2  # which does not look as far
     for moves in ([], [0, 1, 2]):

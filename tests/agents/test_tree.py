@@ -308,11 +308,11 @@ def test_what_cannot_be_searched_is_refused(game):
 
 
 def test_whoever_has_no_move_is_told(monkeypatch):
-    monkeypatch.setattr(compiled, "_mind", lambda *_: None)  # which would see it before
+    monkeypatch.setattr(compiled, "mind", lambda *_: None)  # which would see it before
     jammed = Jammed()
     records = np.concatenate([jammed.first, reached(jammed, [0, 1, 2])])
     with pytest.raises(ContractError, match="row 0: in the search a seat was to move and had no legal move"):
-        Search(jammed, 2, 50).play_out(records)
+        Search(jammed, 2, 500).play_out(records)
     with pytest.raises(ContractError, match="row 1: in the search"):
         Search(jammed, 2, 1).run(records, uniform)
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from small_games import Stuck
 
 import ludus
 from ludus.core import compiled
+from ludus.core.array_game import ArrayGame
 from ludus.core.batch import Batch
 from ludus.core.compiled import COMPILED, kernel
 from ludus.core.errors import ConfigError, ContractError, IllegalMove, UnknownName
@@ -204,7 +206,7 @@ def test_arrays_stay_where_they_are() -> None:
 @pytest.mark.parametrize("mode", ["same_step", "next_step", "disabled"])
 @pytest.mark.parametrize("illegal", ["raise", "forfeit", "random"])
 def test_a_mask_without_a_move_is_an_error(mode, illegal, monkeypatch) -> None:
-    monkeypatch.setattr(compiled, "_mind", lambda *_: None)  # which would see it before
+    monkeypatch.setattr(compiled, "mind", lambda *_: None)  # which would see it before
     for run in (lambda b: b.random_actions(), lambda b: b.step(np.zeros(2, np.int64)), lambda b: b.stroll(1)):
         batch = Batch(Stuck(), 2, autoreset=mode, illegal=illegal)
         batch.step(batch.random_actions())
@@ -214,21 +216,62 @@ def test_a_mask_without_a_move_is_an_error(mode, illegal, monkeypatch) -> None:
             run(batch)
 
 
-class Beyond(Stuck):
-    """Its last stone is drawn beyond what is seen."""
+def test_a_mask_without_a_move_is_forgotten_when_it_has_been_told(monkeypatch) -> None:
+    monkeypatch.setattr(compiled, "mind", lambda *_: None)
+    batch = Batch(Stuck(), 1, illegal="forfeit")
+    batch.step(np.array([1]))
+    batch.step(np.array([0]))
+    batch.step(np.array([0]))
+    with pytest.raises(ContractError, match="no legal move"):
+        batch.step(np.array([0]))
+    batch.reset()
+    batch.step(np.array([0]))
+    assert batch.faults.tolist() == [1]
+
+
+class Beyond(ArrayGame):
+    """Moves of which there are more than room; and a number that falls below zero."""
+
+    seats = ("player_0",)
+    moves = ("a", "b", "c", "d")
+    shape = (1,)
+
+    def __init__(self, room: int = 3, twice: bool = False) -> None:
+        self.record = np.dtype([("seen", np.int8, room), ("left", np.uint8), ("twice", np.int8)])
+        self.twice = twice
+
+    def setup(self, s) -> None:
+        s.left = 1
+        s.twice = self.twice
+
+    @staticmethod
+    def mover(s) -> int:
+        return 0 if s.left == 1 else -2
+
+    @staticmethod
+    def legal(s, seat, out) -> None:
+        out[:] = 1
+
+    @staticmethod
+    def move(s, a, pay) -> None:
+        s.left -= 1
+        if s.twice:
+            s.left -= 1
+        s.seen[a] = 1
 
     @staticmethod
     def observe(s, seat, out) -> None:
-        out[3 - s.stones] = 1
+        out[0] = s.left
 
 
 @pytest.mark.skipif(not COMPILED, reason="numba is not installed")
-def test_rules_that_go_beyond_an_array_are_refused_before_they_are_compiled() -> None:
-    for _ in range(2):  # what failed is not taken for what has passed
-        with pytest.raises(
-            ContractError, match=r"Beyond\(\): .*test_batch.py, line \d+: index 1 is out of bounds"
-        ):
-            Batch(Beyond(), 2)
+def test_rules_that_go_beyond_an_array_are_refused_before_they_are_trusted() -> None:
+    Batch(Beyond(room=4), 2)  # and what has passed is not taken for what has other parameters
+    for _ in range(2):  # nor what failed for what has passed
+        with pytest.raises(ContractError, match=r"room=3.*test_batch.py, line \d+: index 3 is out of bounds"):
+            Batch(Beyond(room=3), 2)
+    with pytest.raises(ContractError, match=r"line \d+: .*out of bounds for uint8"):
+        Batch(Beyond(room=4, twice=True), 2)
 
 
 class Vain(Stuck):
@@ -250,8 +293,7 @@ def test_a_game_in_which_nobody_moves_is_an_error(mode) -> None:
 @pytest.mark.skipif(not COMPILED, reason="numba is not installed")
 def test_what_is_kept_of_rules_changes_with_the_modules_they_use(tmp_path) -> None:
     (tmp_path / "its_rules.py").write_text(
-        """import numpy as np
-import its_prizes
+        """import its_prizes
 from small_games import Stuck
 
 class Prize(Stuck):
@@ -262,21 +304,47 @@ class Prize(Stuck):
     @staticmethod
     def move(s, a, pay):
         s.stones -= 1
-        pay[0] += its_prizes.FIRST
+        pay[0] += its_prizes.FIRST + 10 * its_prizes.others.SECOND
 """,
         encoding="utf-8",
     )
+    package = tmp_path / "its_prizes"
+    package.mkdir()
+    (package / "__init__.py").write_text("from . import others\nfrom .deep import FIRST", encoding="utf-8")
     script = (
         "import ludus, its_rules; b = ludus.batch(its_rules.Prize(), 1); b.stroll(1); print(b.reward[0, 0])"
     )
     paths = os.pathsep.join([str(tmp_path), *sys.path])
-    for prize in (2.0, 7.0):
-        (tmp_path / "its_prizes.py").write_text(f"FIRST = {prize}", encoding="utf-8")
+    for first, second in ((1, 2), (3, 2), (3, 4)):
+        (package / "deep.py").write_text(f"FIRST = {first}", encoding="utf-8")
+        (package / "others.py").write_text(f"SECOND = {second}", encoding="utf-8")
         told = subprocess.run(
             [sys.executable, "-B", "-c", script], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
             check=True,
         )  # fmt: skip
-        assert float(told.stdout) == prize
+        assert float(told.stdout) == first + 10 * second
+
+
+@pytest.mark.skipif(not COMPILED, reason="numba is not installed")
+def test_rules_without_a_source_are_not_kept(monkeypatch) -> None:
+    for prize in (2.0, 7.0):
+        module = ModuleType("its_rules_in_memory")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        source = f"""
+from small_games import Stuck
+class Prize(Stuck):
+    @staticmethod
+    def mover(s):
+        return 0 if s.stones == 3 else -2
+    @staticmethod
+    def move(s, a, pay):
+        s.stones -= 1
+        pay[0] += {prize}
+"""
+        exec(source, vars(module))
+        batch = Batch(module.Prize(), 1)
+        batch.stroll(1)
+        assert batch.reward[0, 0] == prize
 
 
 @pytest.mark.skipif(not COMPILED, reason="numba is not installed")

@@ -190,11 +190,30 @@ def test_what_is_told_in_the_same_words_is_refused() -> None:
     with pytest.raises(ContractError, match=r"6 information states are all told as 'player_0: Your turn\.'"):
         tabulate(Terse())
 
+    class Mumbled(GuessCoin):
+        """What player_1 hears is in the numbers alone."""
+
+        def view(self, state, seat):
+            seen = super().view(state, seat)
+            return seen if seat == "player_0" else View("Guess.", np.int16([state[1]]))
+
+    with pytest.raises(ContractError, match=r"2 information states are all told as 'player_1: Guess\.'"):
+        tabulate(Mumbled())
+
 
 def test_whoever_has_no_move_is_told(monkeypatch) -> None:
-    monkeypatch.setattr(compiled, "_mind", lambda *_: None)  # which would see it before
+    monkeypatch.setattr(compiled, "mind", lambda *_: None)  # which would see it before
     with pytest.raises(ContractError, match="nothing is legal at 'player_0: "):
         tabulate(Jammed())
+
+    class Barred(type(coins(1.0))):
+        """Nobody may do anything."""
+
+        def options(self, state, seat):
+            return Choice(("heads", "tails"), np.zeros(2, np.bool_))
+
+    with pytest.raises(ContractError, match=r"nothing is legal at 'player_0: \?'"):
+        tabulate(Barred())
 
 
 def test_a_game_in_which_nobody_moves_has_no_tables() -> None:
@@ -329,6 +348,28 @@ def test_trees_of_games_that_are_not_compiled_are_refused_by_their_estimate() ->
     assert not clearly_more(game, 10, unfold=True)
     assert clearly_more(game, 0.1, unfold=True)
     assert not clearly_more(game, 0.1, unfold=False)
+
+
+def test_what_crew_might_do_is_not_counted() -> None:
+    class Filed(type(coins(1.0))):
+        """player_0 names three sides, and a clerk files each under one of thirty numbers."""
+
+        seats = ("player_0", "clerk_0")
+
+        def crew(self):
+            return {"clerk_0": "first_legal"}
+
+        def turn(self, state):
+            return () if len(state) == 6 else (self.seats[len(state) % 2],)
+
+        def options(self, state, seat):
+            many = 2 if seat == "player_0" else 30
+            return Choice(tuple(map(str, range(many))), np.ones(many, np.bool_))
+
+        def play(self, state, moves):
+            return (*state, *moves.values())
+
+    assert 10 ** estimated(Filed()) == pytest.approx(1 + 2 + 2 + 4 + 4 + 8 + 8)
 
 
 @pytest.mark.slow
