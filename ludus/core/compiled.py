@@ -35,7 +35,7 @@ from ludus.core.errors import ConfigError, ContractError
 COMPILED = importlib.util.find_spec("numba") is not None
 _PARTS = ("mover", "legal", "odds", "toss", "move", "joint", "observe")
 _HEAD = "from typing import Any\n\nimport numpy as np\nfrom {} import jit\n"
-TRIAL = 200  # moves
+TRIAL = 100  # moves that are played before compiled rules are trusted
 BLOCK = 1024  # rows: some twenty microseconds of work, about what it costs to wake a thread
 _SETTINGS: dict[str, Any] = {"_nrt": False, "error_model": "numpy"}
 _MARKS = "# ---- shared by all games ----", "# ---- of each game ----"
@@ -249,7 +249,7 @@ def _trial(game: Any, loops: ModuleType) -> str:
 def mind(game: Any, loops: ModuleType) -> None:
     """Play random moves by the rules as ordinary Python, which minds where arrays end: compiled rules do not.
 
-    Games that have passed are not played again, nor, where their loops are kept on disk, in another process.
+    Whatever the position, all seats look at it. Games that have passed are not played again, nor, where their loops are kept on disk, in another process.
 
     Raises:
         ContractError: a rule goes beyond an array or a number's range, or somebody is to move and may do nothing.
@@ -262,7 +262,11 @@ def mind(game: Any, loops: ModuleType) -> None:
     passed = Path(file).with_suffix(f".{mark}.passed") if file else None
     if not (passed and passed.exists()):
         try:
-            PlainBatch(game, 1).stroll(TRIAL)
+            one = PlainBatch(game, 1, autoreset="next_step")
+            for _ in range(TRIAL):
+                one.step(one.random_actions())
+                for seat in range(len(game.seats)):
+                    one.look(seat)
         except (IndexError, ArithmeticError) as fault:
             last = traceback.extract_tb(fault.__traceback__)[-1]
             raise ContractError(

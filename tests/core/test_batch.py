@@ -272,6 +272,16 @@ def test_rules_that_go_beyond_an_array_are_refused_before_they_are_trusted() -> 
             Batch(Beyond(room=3), 2)
     with pytest.raises(ContractError, match=r"line \d+: .*out of bounds for uint8"):
         Batch(Beyond(room=4, twice=True), 2)
+    with pytest.raises(ContractError, match=r"line \d+: index 9 is out of bounds"):
+        Batch(Peeping(room=4), 2)
+
+
+class Peeping(Beyond):
+    """Whoever looks when all is over looks too far."""
+
+    @staticmethod
+    def observe(s, seat, out) -> None:
+        out[9 * (1 - s.left)] = s.left
 
 
 class Vain(Stuck):
