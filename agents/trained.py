@@ -38,7 +38,7 @@ def trained(game: str | Game[Any], name: str = "", **params: Any) -> Agent:
     rules = rules_for(game, params, trained)
     folder = SHIPPED / rules.id
     if not folder.is_dir():
-        raise UnknownName("game that an agent comes for", rules.id, shipped())
+        raise UnknownName("game with a trained agent", rules.id, shipped())
     told = about(rules.id)
     trained_for = arguments(make(rules.id, **told["params"]))
     if trained_for != arguments(rules) or told["version"] != rules.version:

@@ -34,7 +34,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,10 +169,10 @@ def job(game: str, seed: int, *, minutes: float | None, shipped: bool) -> dict[s
     return row
 
 
-def told() -> str:
-    """The table of all rows, those in one line that were learned for as long."""
+def told(games: Collection[str]) -> str:
+    """The table of all rows of some games, those in one line that were learned for as long."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in kept_rows("strength"):
+    for row in (row for row in kept_rows("strength") if row["game"] in games):
         groups.setdefault((row["game"], row["command"].partition(" MINUTES=")[2]), []).append(row)
     return table(
         ["game", "measure", "seeds", "mean and 95 % interval", "bound", "decisions", "minutes a seed"],
@@ -204,7 +204,7 @@ def main() -> None:
         row = job(options.game, options.seed, minutes=options.minutes, shipped=options.ship)
         keep_row("strength", row, ("game", "seed"))
         print(row)
-    print(told())
+    print(told([options.game] if options.game else BOUNDS))
 
 
 if __name__ == "__main__":

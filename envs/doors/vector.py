@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from ludus.core.agent import Agent, Request, Uniform
 from ludus.core.array_game import ArrayGame
 from ludus.core.batch import Batch
-from ludus.core.errors import ConfigError, IllegalMove, MissingExtra, UnknownName
+from ludus.core.errors import ConfigError, ContractError, IllegalMove, MissingExtra, UnknownName
 from ludus.core.game import Choice, Forfeit, Game, Seat
 from ludus.core.live import ask
 from ludus.core.position import Position
@@ -50,6 +50,7 @@ except ImportError as fault:
 from ludus.envs.doors.host import REDEALS
 
 DRAWN = -1  # no move: the batch draws one in its place
+PATIENCE = 100_000  # moves of others in a row
 _KEYS = itertools.count()
 
 Observation = dict[str, NDArray[Any]]
@@ -193,11 +194,18 @@ class Vector(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     def _let_others_move(self) -> None:
         """Play the opponents until the learner of each row is asked or its game is over."""
         mover, done = self._batch.mover, self._batch.done
-        while not self._self_play and (wait := (mover != self._learner) & ~done).any():
+        for _ in range(PATIENCE):
+            wait = (mover != self._learner) & ~done
+            if self._self_play or not wait.any():
+                return
             actions = np.full(self.num_envs, DRAWN, np.int32)
             for index, agent in self._agents.items():
                 self._ask(agent, np.flatnonzero(wait & (mover == index)), actions)
             self._play(actions, wait)
+        raise ContractError(
+            f"{self.game!r}, row {int(wait.argmax())}: {PATIENCE:,} moves, and neither did the game end nor was "
+            f"{self.game.seats[int(self._learner[wait.argmax()])]} asked"
+        )
 
     def _ask(self, agent: Agent, which: NDArray[np.intp], actions: NDArray[Any]) -> None:
         """Write what `agent` answers in these rows into actions (N,)."""

@@ -24,8 +24,8 @@ FEW = 20  # verdicts that are printed one by one unless asked for otherwise
 def add_to(app: typer.Typer) -> None:
     """Make the commands known."""
     app.command(epilog="Example:  ludus play tic_tac_toe --seat player_0=human --seat player_1=mcts")(play)
-    app.command(epilog="Example:  ludus replay runs/demo/tournament/episodes.jsonl --index 12")(replay)
-    app.command(epilog="Example:  ludus verify runs/demo")(verify)
+    app.command(epilog="Example:  ludus replay runs/tournament/episodes.jsonl --index 12")(replay)
+    app.command(epilog="Example:  ludus verify runs/tournament")(verify)
 
 
 def play(

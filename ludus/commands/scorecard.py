@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,33 +89,47 @@ class Card:
 def score(game: Game[Any], *, episodes: int = 20, seed: int = 0) -> Card:
     """Examine a game from all sides."""
     report = examine(game, episodes=episodes, seed=seed)
-    doors = [
-        _tried(name, promise, lambda door=door: door(game))  # type: ignore[misc]
-        for name, promise, door in DOORS
-    ]
-    again = _tried(
-        "same again", "the same match gives the same record, alone or among others", lambda: _again(game)
-    )
-    speed = {"decisions, scalar rules": report.steps_per_second}
     plays = not {line.name for line in report.broken} & {"random play", "arrays"}
+    doors = [_tried(game, *door, plays=plays) for door in DOORS]
+    again = _tried(game, *AGAIN, plays=plays)
+    speed = {"decisions, scalar rules": report.steps_per_second}
     if isinstance(game, ArrayGame) and plays:
         why = refusal(game)
         speed[f"decisions, batch of 1024{why and ', not compiled: '}{why}"] = _batch_speed(game)
     parts = {"contract": report.lines, "doors": tuple(doors), "determinism": (again,)}
-    return Card(report.game, parts, speed, tuple(_advice(game)))
+    return Card(report.game, parts, speed, tuple(_advice(game, plays=plays)))
 
 
-def _tried(name: str, promise: str, trial: Callable[[], None]) -> Line:
+def _tried(
+    game: Game[Any], name: str, promise: str, trial: Callable[[Game[Any]], None], *, plays: bool
+) -> Line:
+    if not plays:
+        return Line(name, promise, skipped="not tried: the game cannot be played to its end")
     try:
         with contextlib.redirect_stdout(io.StringIO()), _only_advice():
-            trial()
+            trial(game)
     except Skipped as reason:
         return Line(name, promise, skipped=str(reason))
     except MissingExtra as absent:
         return Line(name, promise, skipped=str(absent))
     except Exception as fault:  # noqa: BLE001 - whatever a game raises is what its author is told
-        return Line(name, promise, problem=f"{type(fault).__name__}: {fault}")
+        return Line(
+            name, promise, problem=f"{type(fault).__name__}: {fault}{_place(game, fault)}{_remedy(fault)}"
+        )
     return Line(name, promise)
+
+
+def _place(game: Game[Any], fault: Exception) -> str:
+    """The last line of the game's own file that an error went through."""
+    own = inspect.getsourcefile(type(game))
+    lines = [frame.lineno for frame in traceback.extract_tb(fault.__traceback__) if frame.filename == own]
+    return f" ({Path(own).name}, line {lines[-1]})" if own and lines else ""
+
+
+def _remedy(fault: Exception) -> str:
+    if "all zeros" in str(fault):  # as PettingZoo warns
+        return " Let one number always be 1, for example whose turn it is."
+    return ""
 
 
 @contextlib.contextmanager
@@ -218,6 +235,9 @@ def _again(game: Game[Any]) -> None:
             raise ContractError(f"seed {seed} gives one record alone and another among others")
 
 
+AGAIN = ("same again", "the same match gives the same record, alone or among others", _again)
+
+
 def _batch_speed(game: ArrayGame, rows: int = 1024, seconds: float = 0.3) -> float:
     from ludus.core.batch import Batch
 
@@ -231,7 +251,7 @@ def _batch_speed(game: ArrayGame, rows: int = 1024, seconds: float = 0.3) -> flo
 
 
 # --------------------------------------------------------------------------------- what to add
-def _advice(game: Game[Any]) -> Iterator[tuple[str, str]]:
+def _advice(game: Game[Any], *, plays: bool) -> Iterator[tuple[str, str]]:
     """Lines that would make more of the game, and what each brings."""
     from ludus.core.registry import GAMES
 
@@ -260,7 +280,7 @@ def _advice(game: Game[Any]) -> Iterator[tuple[str, str]]:
             "return Choice(names, legal)   in options(state, seat)",
             "finite replies: tables, exact exploitability",
         )
-    if not game.zero_sum and len(game.players) > 1 and _sums_to_zero(game):
+    if plays and not game.zero_sum and len(game.players) > 1 and _sums_to_zero(game):
         yield (
             "zero_sum = True",
             "every game tried summed to zero; minimax and the contract may then rely on it",

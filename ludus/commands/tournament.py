@@ -52,13 +52,15 @@ def tournament(
     from ludus.arenas.schedules import round_robin
     from ludus.arenas.store import Folder
     from ludus.commands.seating import agents_by, game_by
-    from ludus.core.errors import HiddenState
+    from ludus.core.errors import ConfigError, HiddenState
 
     rules = game_by(game, settings or [])
     field = agents_by(agents, rules)
     deals = range(first_seed, first_seed + seeds)
     plan = list(round_robin(rules, field, deals, samples=samples, privileged=show_state or ()))
     folder = Folder(out)
+    if (other := folder.facts().get("game", repr(rules))) != repr(rules):
+        raise ConfigError(f"{out} holds a tournament of {other}: give one of {rules!r} another folder, --out")
     remaining = folder.remaining(plan)
     if len(remaining) < len(plan):
         typer.echo(f"{out}: {len(plan) - len(remaining)} of {len(plan)} games are played already")

@@ -78,12 +78,12 @@ class ArrayGame(Game[Position]):
     @staticmethod
     def mover(s: Any) -> int:
         """The seat to move, by index, or `NATURE`, `OVER`, `TOGETHER`."""
-        raise NotImplementedError
+        raise NotImplementedError("an array game has to say `mover(s)`, and this one does not")
 
     @staticmethod
     def legal(s: Any, seat: int, out: Any) -> None:
         """Write 1 into out (A,) uint8 at every legal move of `seat`."""
-        raise NotImplementedError
+        raise NotImplementedError("an array game has to say `legal(s, seat, out)`, and this one does not")
 
     @staticmethod
     def odds(s: Any, out: Any) -> None:
@@ -105,11 +105,11 @@ class ArrayGame(Game[Position]):
     @staticmethod
     def observe(s: Any, seat: int, out: Any) -> None:
         """Write what `seat` sees into out (F), which is zero."""
-        raise NotImplementedError
+        raise NotImplementedError("an array game has to say `observe(s, seat, out)`, and this one does not")
 
     def describe(self, s: Any, seat: int) -> str:
         """The same in prose."""
-        raise NotImplementedError
+        raise NotImplementedError("an array game has to say `describe(self, s, seat)`, and this one does not")
 
     def symmetries(self) -> list[Symmetry]:
         """Where the parts of a position stand in others of the same worth, such as its mirror image; see `ludus.core.symmetry`."""

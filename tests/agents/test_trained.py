@@ -46,7 +46,7 @@ def test_those_of_games_without_a_table_beat_random_play(game, params):
 
 
 def test_other_rules_are_refused():
-    with pytest.raises(UnknownName, match="game that an agent comes for"):
+    with pytest.raises(UnknownName, match="game with a trained agent"):
         ludus.make_agent("trained", game="nim")
     with pytest.raises(ConfigError, match="trained for kuhn_poker with its defaults"):
         ludus.make_agent("trained", game="kuhn_poker", players=3)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from ludus.cli import app, main
 from ludus.core.compiled import COMPILED
 from ludus.core.episode import read
-from ludus.core.errors import LudusError
+from ludus.core.errors import ConfigError, LudusError
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 COMMANDS = (
@@ -262,6 +262,15 @@ def test_a_tournament_goes_on_where_it_stopped_and_is_rendered_again(tmp_path):
     assert (out / "standings.json").read_text() == before
 
 
+def test_a_tournament_of_another_game_wants_another_folder(tmp_path):
+    arguments = ["--agents", "uniform, first_legal", "--seeds", 1, "--out", tmp_path / "cup"]
+    run("tournament", "kuhn_poker", *arguments)
+    with pytest.raises(
+        ConfigError, match=r"cup holds a tournament of kuhn_poker\(.*nim\(.*another folder, --out"
+    ):
+        run("tournament", "nim", *arguments)
+
+
 def test_a_tournament_with_search_keeps_its_standings(tmp_path):
     out = tmp_path / "cup"
     (line,) = re.findall(r"^ludus (tournament tic_tac_toe .*)$", README, re.MULTILINE)
@@ -313,6 +322,15 @@ class Coin(Game):
         win = 1.0 if state[0] == state[1] else -1.0
         return {"player_0": win, "player_1": -win}
 
+class Endless(Coin):
+    """player_1 moves on for ever; nobody has won anything by then."""
+    def turn(self, state): return self.seats[bool(state):][:1]
+    def payoff(self, state): return {}
+
+class Dark(Coin):
+    """Its numbers are all zero at first."""
+    def view(self, state, seat): return View(f"{len(state)} coins lie.", np.array([len(state), 0], np.float32))
+
 class Loose(Coin):
     """This one draws from a generator that nobody gave it, which the scorecard has to find."""
     def play(self, state, moves): return (*state, int(np.random.default_rng().integers(1 << 60)))
@@ -330,6 +348,18 @@ def test_a_package_that_is_not_installed_is_named(tmp_path, monkeypatch):
             run("check", "race")
     with pytest.raises(LudusError, match="not installed"):
         run("train", "train.toml", "--quiet")
+
+
+def test_check_ends_where_a_game_does_not(tmp_path, monkeypatch):
+    (tmp_path / "half_done.py").write_text(HALF_DONE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    shown = run("check", "half_done:Endless", "--episodes", 1)
+    assert "no end after 2000 turns" in shown.output
+    assert shown.output.count("(not tried: the ") == 6
+    shown = run("check", "half_done:Dark", "--episodes", 1)
+    assert "Let one number always be 1" in " ".join(shown.output.split())
+    sys.modules.pop("half_done")
 
 
 def test_check_takes_a_game_that_is_not_registered(tmp_path, monkeypatch):

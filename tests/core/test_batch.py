@@ -1,7 +1,6 @@
 """Batches: what becomes of ended games, of illegal actions, and of rules that numba cannot compile."""
 
-import os
-import subprocess
+import importlib
 import sys
 from types import ModuleType
 
@@ -300,61 +299,44 @@ def test_a_game_in_which_nobody_moves_is_an_error(mode) -> None:
         Batch(Vain(), 2, autoreset=mode)
 
 
-@pytest.mark.skipif(not COMPILED, reason="numba is not installed")
-def test_what_is_kept_of_rules_changes_with_the_modules_they_use(tmp_path) -> None:
+def test_what_is_kept_of_rules_changes_with_the_modules_they_use(tmp_path, monkeypatch) -> None:
     (tmp_path / "its_rules.py").write_text(
         """import its_prizes
 from small_games import Stuck
 
 class Prize(Stuck):
     @staticmethod
-    def mover(s):
-        return 0 if s.stones == 3 else -2
-
-    @staticmethod
     def move(s, a, pay):
-        s.stones -= 1
-        pay[0] += its_prizes.FIRST + 10 * its_prizes.others.SECOND
+        pay[0] += its_prizes.FIRST + its_prizes.others.SECOND
 """,
         encoding="utf-8",
     )
     package = tmp_path / "its_prizes"
     package.mkdir()
     (package / "__init__.py").write_text("from . import others\nfrom .deep import FIRST", encoding="utf-8")
-    script = (
-        "import ludus, its_rules; b = ludus.batch(its_rules.Prize(), 1); b.stroll(1); print(b.reward[0, 0])"
-    )
-    paths = os.pathsep.join([str(tmp_path), *sys.path])
-    for first, second in ((1, 2), (3, 2), (3, 4)):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    made = []
+    for first, second in ((1, 2), (1, 2), (3, 2), (3, 4)):
         (package / "deep.py").write_text(f"FIRST = {first}", encoding="utf-8")
         (package / "others.py").write_text(f"SECOND = {second}", encoding="utf-8")
-        told = subprocess.run(
-            [sys.executable, "-B", "-c", script], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
-            check=True,
-        )  # fmt: skip
-        assert float(told.stdout) == first + 10 * second
+        for name in [name for name in sys.modules if name.startswith("its_")]:
+            monkeypatch.delitem(sys.modules, name)
+        importlib.invalidate_caches()
+        made.append(compiled._made_of(importlib.import_module("its_rules").Prize))
+    assert made[0] == made[1]
+    assert len(set(made)) == 3
 
 
 @pytest.mark.skipif(not COMPILED, reason="numba is not installed")
 def test_rules_without_a_source_are_not_kept(monkeypatch) -> None:
-    for prize in (2.0, 7.0):
-        module = ModuleType("its_rules_in_memory")
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        source = f"""
-from small_games import Stuck
-class Prize(Stuck):
-    @staticmethod
-    def mover(s):
-        return 0 if s.stones == 3 else -2
-    @staticmethod
-    def move(s, a, pay):
-        s.stones -= 1
-        pay[0] += {prize}
-"""
-        exec(source, vars(module))
-        batch = Batch(module.Prize(), 1)
-        batch.stroll(1)
-        assert batch.reward[0, 0] == prize
+    module = ModuleType("its_rules_in_memory")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(compiled, "mind", lambda *_: None)
+    source = "from small_games import Stuck\nclass Prize(Stuck):\n    @staticmethod\n    def mover(s):\n        return 0"
+    exec(source, vars(module))
+    assert getattr(kernel(module.Prize()), "__file__", None) is None
+    assert kernel(Stuck()).__file__
 
 
 @pytest.mark.skipif(not COMPILED, reason="numba is not installed")
