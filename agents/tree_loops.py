@@ -301,16 +301,15 @@ def play_out(t: Any, c: float, simulations: int, low: int, high: int) -> None:
         if t.nodes[i, 0].who < 0:
             continue
         open_up(t, i, 0)
-        t.rows[i].first = playout(t, i)
+        worth = playout(t, i)
+        t.rows[i].first = worth
         for _ in range(simulations):
+            if np.isnan(worth):  # which the sums keep
+                break
             node = walk(t, i, c, UCT)
             if t.rows[i].asked >= 0 and t.rows[i].via < 0:
                 open_up(t, i, node)
             worth = playout(t, i) if t.rows[i].asked >= 0 else 0.0
-            if np.isnan(worth):
-                t.rows[i].first = worth
-            if np.isnan(t.rows[i].first):
-                break
             backup(t, i, node, worth)
 
 

@@ -121,7 +121,9 @@ def _tried(
 
 def _place(game: Game[Any], fault: Exception) -> str:
     """The last line of the game's own file that an error went through."""
-    own = inspect.getsourcefile(type(game))
+    own = None
+    with contextlib.suppress(TypeError, OSError):  # typed at a prompt
+        own = inspect.getsourcefile(type(game))
     lines = [frame.lineno for frame in traceback.extract_tb(fault.__traceback__) if frame.filename == own]
     return f" ({Path(own).name}, line {lines[-1]})" if own and lines else ""
 

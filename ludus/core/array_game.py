@@ -44,7 +44,7 @@ class ArrayGame(Game[Position]):
     shared and must not be written to.
 
     Compiled rules do not mind where arrays end: what a rule writes beyond one is not caught. So before they are
-    compiled random moves are played by the rules as they are, which do; `ludus.core.batch.PlainBatch` plays more.
+    trusted random moves are played by the rules as they are, which do; `ludus.core.batch.PlainBatch` plays more.
 
     `setup` is an ordinary method, run once for each game made: what the functions need to know of
     the parameters it writes into fields of the record, or they read it off the fields' lengths.

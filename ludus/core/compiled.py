@@ -249,7 +249,8 @@ def _trial(game: Any, loops: ModuleType) -> str:
 def mind(game: Any, loops: ModuleType) -> None:
     """Play random moves by the rules as ordinary Python, which minds where arrays end: compiled rules do not.
 
-    Whatever the position, all seats look at it. Games that have passed are not played again, nor, where their loops are kept on disk, in another process.
+    Whatever the position, all seats look at it. Games that have passed are not played again, nor, where their loops are
+    kept on disk, in another process.
 
     Raises:
         ContractError: a rule goes beyond an array or a number's range, or somebody is to move and may do nothing.

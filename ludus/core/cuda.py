@@ -43,8 +43,8 @@ class CudaBatch(Batch):
     `torch.as_tensor(many.observation, device="cuda")`, JAX and CuPy by `__cuda_array_interface__`, and
     `copy_to_host` makes a numpy array. `step` takes whole numbers on the card, of any of these libraries, or on the
     processor. Kernels run on the default stream, as PyTorch's do unless told otherwise. `random_actions`, `stroll`,
-    and every step wait for the card, to know what to raise. What `state` returns are numpy
-    arrays, and a batch on the processor can be restored from them.
+    and every step wait for the card, to know what to raise. What `state` returns are numpy arrays, and a batch on the
+    processor can be restored from them.
 
     Raises:
         MissingExtra: numba-cuda is not installed.
@@ -68,9 +68,8 @@ class CudaBatch(Batch):
                 setattr(self, name, cuda.to_device(array))
         self.legal = self._mask.view(np.bool_)
         self._given = cuda.device_array(self.n, np.int32)
-        self._lowest = cuda.to_device(
-            np.array([self.n], np.int32)
-        )  # row about which something is to be raised
+        # The first row about which something is to be raised.
+        self._lowest = cuda.to_device(np.array([self.n], np.int32))
         first: Any = self.game.first.astype(self._states.dtype)
         self._opened = (
             self._states,

@@ -15,8 +15,6 @@ from ludus.core.game import CHANCE, Choice, Game, Move, Seat
 
 DESCENT = 10_000  # positions in all that an estimate goes by
 LONG = 1000  # moves after which random games tell no more
-
-
 FAR = 2  # powers of ten by which an estimated tree must be too large: the estimate spreads
 
 

@@ -106,10 +106,8 @@ class _Same:
 
     def __init__(self, game: Game[Any], limit: int) -> None:
         self.game, self.limit = game, limit
-        self.key = (
-            type(game),
-            game.fingerprint(),
-        )  # classes of one name, made by a function or anew, may differ
+        # Classes of one name, made by a function or anew, may differ.
+        self.key = type(game), game.fingerprint()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Same) and self.key == other.key

@@ -7,7 +7,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 import ludus
-from ludus.core.errors import ConfigError, IllegalMove, UnknownName
+from ludus.core.errors import ConfigError, ContractError, IllegalMove, UnknownName
 from ludus.envs.doors.gymnasium import Against
 from ludus.envs.doors.vector import Vector, vector
 
@@ -180,3 +180,23 @@ def test_misuse_says_what_to_do():
     envs.reset(seed=0)
     with pytest.raises(ValueError, match="2 whole numbers"):
         envs.step(np.zeros(2))
+
+
+class Greedy(type(ludus.make("nim"))):
+    """Nim in which player_1 takes nothing and moves on for ever."""
+
+    @staticmethod
+    def mover(s):
+        return 1
+
+    @staticmethod
+    def move(s, a, pay):
+        return
+
+
+def test_a_learner_who_is_never_asked_is_told(monkeypatch):
+    monkeypatch.setattr("ludus.envs.doors.vector.PATIENCE", 50)
+    with pytest.raises(
+        ContractError, match=r"row 0: 50 moves, and neither did the game end nor was player_0 asked"
+    ):
+        Vector(Greedy(), num_envs=2, seat="player_0").reset(seed=1)
