@@ -12,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 from ludus.core.array_game import ArrayGame
-from ludus.core.compiled import from_disk, kernel
+from ludus.core.compiled import kernel
+from ludus.core.sources import from_disk
 
 MARK = "# ---- of each game ----"
 TAKEN = (

@@ -7,9 +7,10 @@ import re
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ludus.core.errors import ConfigError
 
@@ -23,9 +24,18 @@ FILES = {  # template -> where it goes
 }
 
 
+class _Kinds(TyperGroup):
+    """Tells who names the game alone what comes before it."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            raise ConfigError(f"what to write comes before its name: ludus new game {args[0]}")
+        return super().resolve_command(ctx, args)
+
+
 def add_to(app: typer.Typer) -> None:
     """Make the command known."""
-    new = typer.Typer(help="Write a small working plug-in package.", no_args_is_help=True)
+    new = typer.Typer(cls=_Kinds, help="Write a small working plug-in package.", no_args_is_help=True)
     new.command(epilog="Example:  ludus new game race && pip install -e race && ludus check race")(game)
     new.callback(epilog="Example:  ludus new game race")(_new)
     app.add_typer(new, name="new")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -34,7 +35,9 @@ def play(
         list[str] | None,
         typer.Option(metavar="SEAT=AGENT", help="Who sits where, by seat or role; again for each seat."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides chance.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Decides chance; drawn, and told, unless given.")
+    ] = None,
     games: Annotated[int, typer.Option(min=1, help="How many, on seeds one after the other.")] = 1,
     settings: Settings = None,
     show_state: Annotated[
@@ -55,9 +58,10 @@ def play(
     lineup: dict[str, Agent | str] = lineup_by(with_human(seat or [], rules), rules, "uniform")
     lineup = {place: Uniform() if who == "uniform" else who for place, who in lineup.items()}
     shown = tuple(show_state or ())
+    first = secrets.randbelow(1_000_000) if seed is None else seed
     for number in range(games):
         try:
-            (episode,) = core.play(Match(rules, lineup, seed + number, privileged=shown))
+            (episode,) = core.play(Match(rules, lineup, first + number, privileged=shown))
         except HiddenState as fault:
             raise fault.instead(f"--show-state {fault.seat}, or {OTHERWISE}") from fault
         tell(episode, short="human" in episode.lineup.values())

@@ -19,10 +19,11 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ludus.core.compiled import COMPILED, helpers, kernel
+from ludus.core.compiled import kernel
 from ludus.core.errors import ContractError, IllegalMove
 from ludus.core.game import CHANCE, Choice, Game, Interface, Seat, View, settings
 from ludus.core.position import Desk, Position, Record, Sight
+from ludus.core.sources import COMPILED, helpers
 from ludus.core.symmetry import Symmetry
 
 NATURE = -1  # what `mover` returns when chance decides,

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.array_game import OVER, ArrayGame
-from ludus.core.compiled import compiling, kernel, odds_for, opened, rows, spread, uncompiled
+from ludus.core.compiled import kernel, odds_for, opened, rows, spread, uncompiled
 from ludus.core.errors import ContractError, IllegalMove, UnknownName, whole
 from ludus.core.game import Game
+from ludus.core.sources import compiling
 
 Autoreset: TypeAlias = Literal["same_step", "next_step", "disabled"]
 Illegal: TypeAlias = Literal["raise", "forfeit", "random"]
@@ -116,7 +117,7 @@ class Batch:
         """
         self._run(self._rows.uniform, self._mask, self._choice, self._dice)
         if self._drawn_short():
-            self._check_masks()
+            self._check_masks(self._choice)
         return self._choice
 
     def step(self, actions: NDArray[Any], which: NDArray[np.bool_] | None = None) -> None:
@@ -131,7 +132,7 @@ class Batch:
             ValueError: these are no N whole numbers, or no N bools; nothing has been played.
             IllegalMove: an action is not legal, and the batch was made with illegal="raise"; nothing has been
                 played.
-            ContractError: somebody was to move and had no legal move.
+            ContractError: somebody was to move and had no legal move; nothing has been played.
         """
         try:
             given = self._placed(actions)
@@ -144,13 +145,11 @@ class Batch:
         choice = self._taken(given)
         if which is not None:
             self._spare(self._marks("step", which), choice)
-        if self._illegal == 0 and (row := self._refused(choice)) >= 0:
-            self._refuse(row, self._fetched(given)[row])
+        if (row := self._refused(choice)) >= 0:
+            self._check_masks(choice)
+            if self._illegal == 0:
+                self._refuse(row, self._fetched(given)[row])
         self._play(choice)
-        if self._illegal and (row := self._stuck()) >= 0:
-            faults = self._fetched(self.faults)
-            self._fill(self.faults, np.where(faults < 0, ~faults, faults))
-            raise ContractError(_without_a_move(self.game, row))
 
     def reset(self, which: NDArray[np.bool_] | None = None) -> None:
         """Begin new games in the rows marked by which (N,) bool, or in all; what they earned is dropped."""
@@ -279,10 +278,6 @@ class Batch:
         """The first row where a seat is to move and cannot move so, or -1."""
         return int(self._rows.refused(self._mask, choice, self.mover))
 
-    def _stuck(self) -> int:
-        """The first row where a seat was to move and had no legal move, or -1."""
-        return int(self.faults.argmin()) if self.faults.min() < 0 else -1
-
     # ------------------------------------------------------------------------------ inside
     def _marks(self, what: str, which: Any) -> Any:
         """Marks of rows where the loops can read them."""
@@ -302,7 +297,6 @@ class Batch:
         )  # fmt: skip
 
     def _refuse(self, row: int, action: int) -> None:
-        self._check_masks()
         legal, mover = self._fetched(self.legal)[row], self._fetched(self.mover)[row]
         possible = np.flatnonzero(legal).tolist()
         some = ", ".join(f"{move} ({self.game.moves[move]})" for move in possible[:12])
@@ -311,9 +305,10 @@ class Batch:
             f"{', ...' * (len(possible) > 12)}. No row has moved"
         )
 
-    def _check_masks(self) -> None:
-        mover = self._fetched(self.mover)
-        stuck = np.flatnonzero(~self._fetched(self.legal).any(1) & (mover >= 0))
+    def _check_masks(self, choice: Any) -> None:
+        """Raise ContractError if somebody is to move in a row that is not left alone, and may do nothing."""
+        mover, played = self._fetched(self.mover), self._fetched(choice) != STAY
+        stuck = np.flatnonzero(~self._fetched(self.legal).any(1) & (mover >= 0) & played)
         if stuck.size:
             row = int(stuck[0])
             raise ContractError(_without_a_move(self.game, row, f"seat {mover[row]}"))

@@ -17,18 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.batch import Batch
-from ludus.core.compiled import (
-    COMPILED,
-    explained,
-    helpers,
-    mind,
-    odds_for,
-    plain,
-    template,
-    traits_of,
-    written,
-)
+from ludus.core.compiled import mind, odds_for, plain, traits_of
 from ludus.core.errors import ConfigError, ContractError, MissingExtra
+from ludus.core.sources import COMPILED, explained, helpers, template, written
 
 THREADS = 128  # in a block of a kernel's grid
 _MARK = "# ---- on a GPU ----"
@@ -116,13 +107,6 @@ class CudaBatch(Batch):
 
     def _refused(self, choice: Any) -> int:
         self._run(self._loops.refuse, self._mask, choice, self.mover, self._lowest)
-        return self._first_marked()
-
-    def _stuck(self) -> int:
-        self._run(self._loops.stuck, self.faults, self._lowest)
-        return self._first_marked()
-
-    def _first_marked(self) -> int:
         row = int(self._lowest.copy_to_host()[0])
         if row == self.n:
             return -1
@@ -140,7 +124,7 @@ def kernels(game: Any) -> SimpleNamespace:
     rules: Any = type(game)
     module = _made(rules, traits_of(game, block=1))
     mind(game, module)
-    names = "step", "uniform", "take", "spare", "refuse", "stuck", "look"
+    names = "step", "uniform", "take", "spare", "refuse", "look"
     return SimpleNamespace(**{name: getattr(module, f"{name}_rows") for name in names})
 
 

@@ -78,14 +78,6 @@ def refuse_rows(mask: Any, choice: Any, who: Any, lowest: Any) -> None:
 
 
 @cuda.jit(cache=True)
-def stuck_rows(faults: Any, lowest: Any) -> None:
-    """Lower lowest (1,) to the first row where somebody was to move and had no legal move."""
-    i = cuda.grid(1)
-    if i < faults.shape[0] and faults[i] < 0:
-        cuda.atomic.min(lowest, 0, i)
-
-
-@cuda.jit(cache=True)
 def look_rows(states: Any, who: Any, obs: Any) -> None:
     """Write what seat who[i] sees of row i into obs (N, *F), which is zero."""
     i = cuda.grid(1)

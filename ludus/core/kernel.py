@@ -1,6 +1,6 @@
 """The inner loops over many records, made into one module for each game.
 
-`ludus.core.compiled` writes the parts of this file between the marks into modules of their own:
+`ludus.core.sources` writes the parts of this file between the marks into modules of their own:
 the first part, which knows no game, into one that all games share, and both into one for each game,
 after the imports of the game's functions. So every function here is a top-level function of a real
 module, and numba's cache finds it again in the next process. Without numba the same text runs as

@@ -72,11 +72,10 @@ def estimated(game: Game[Any], *, games: int = 100, seed: int = 0) -> float:
                 if options is None:
                     outcomes = [outcome for outcome, _ in game.chance(state)]
                     moves[seat], ways = outcomes[rng.integers(len(outcomes))], ways + np.log(len(outcomes))
-                elif isinstance(options, Choice):
-                    ways += 0.0 if seat in crew else np.log(int(options.legal.sum()))
-                    moves[seat] = int(rng.choice(np.flatnonzero(options.legal)))
                 else:
                     moves[seat] = game.sample(state, seat, rng)
+                    if isinstance(options, Choice) and seat not in crew:
+                        ways += np.log(int(options.legal.sum()))
             state = game.play(state, moves)
         sums.append(total)
     return float((np.logaddexp.reduce(sums) - np.log(len(sums) - 1)) / np.log(10))

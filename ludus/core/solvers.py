@@ -31,8 +31,8 @@ __all__ = ["METHODS", "MirrorDescent", "Solver", "solve"]
 def matched(regret: Rows, even: Rows) -> Rows:
     """The policy (I, A) that regrets (I, A) ask for: in proportion where some are positive, elsewhere even (I, A)."""
     positive = np.maximum(regret, 0.0)
-    whole = positive.sum(1, keepdims=True)
-    policy: Rows = np.divide(positive, whole, out=even.copy(), where=whole > 0)
+    total = positive.sum(1, keepdims=True)
+    policy: Rows = np.divide(positive, total, out=even.copy(), where=total > 0)
     return policy
 
 
@@ -42,8 +42,7 @@ class CFR(Solver, name="cfr"):
     After iteration t, regrets and the sum of policies are discounted: positive regrets by t^alpha / (t^alpha + 1),
     negative ones by the same with beta, the sum by (t / (t + 1))^gamma.
 
-    Args:
-        game: a game that can be tabulated.
+    Attributes:
         plus: negative regrets are set to zero.
         linear: policies are weighted by the iteration.
         discount: alpha, beta, gamma, or None.

@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ludus.cli import app, main
-from ludus.core.compiled import COMPILED
 from ludus.core.episode import read
 from ludus.core.errors import ConfigError, LudusError
+from ludus.core.sources import COMPILED
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 COMMANDS = (
@@ -207,7 +207,20 @@ def test_where_no_episode_is_nothing_is_well(command, holds, tmp_path, capsys):
 
 def test_replay_prints_one_game_or_all(tmp_path):
     path = tmp_path / "e.jsonl"
-    run("play", "nim", "--seat", "player=uniform", "--games", 3, "--out", path, "--set", "stones=5")
+    run(
+        "play",
+        "nim",
+        "--seat",
+        "player=uniform",
+        "--games",
+        3,
+        "--seed",
+        0,
+        "--out",
+        path,
+        "--set",
+        "stones=5",
+    )
     every, one = run("replay", path).output, run("replay", path, "--index", 2).output
     assert every.count("the game is over") == 3
     assert one.startswith("# 2\nnim, seed 2")

@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from ludus.cli import app
 from ludus.commands.new import write_package
 from ludus.core.errors import ConfigError
 
@@ -88,3 +90,8 @@ def test_names_that_cannot_be_are_refused(tmp_path):
     assert "class HighCard(ArrayGame)" in (tmp_path / "high_card/ludus_high_card/high_card.py").read_text()
     with pytest.raises(ConfigError, match="nothing was written"):
         write_package("high_card", tmp_path)
+
+
+def test_a_name_alone_is_told_what_comes_before_it():
+    with pytest.raises(ConfigError, match="ludus new game bluff"):
+        CliRunner().invoke(app, ["new", "bluff"], catch_exceptions=False)

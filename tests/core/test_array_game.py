@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ import ludus
 from ludus.core import array_game, compiled
 from ludus.core.array_game import NATURE, ArrayGame
 from ludus.core.batch import Batch
-from ludus.core.compiled import COMPILED, kernel, rows, spread
+from ludus.core.compiled import BLOCK, kernel, rows, spread
 from ludus.core.errors import IllegalMove
 from ludus.core.position import Position
+from ludus.core.sources import COMPILED
 
 GAMES = (
     "connect_four",
@@ -100,19 +102,21 @@ def test_rows_depend_neither_on_the_size_of_the_batch_nor_on_threads(game, monke
 @pytest.mark.skipif(not COMPILED, reason="numba is not installed")
 def test_threads_share_every_row_once_and_report_faults(monkeypatch) -> None:
     monkeypatch.setattr(compiled, "_cores", lambda: 3)
-    seen = np.zeros(10_000, np.int32)
+    seen, blocks = np.zeros(10_000, np.int32), []
 
     def count(array: np.ndarray, low: int, high: int) -> None:
         array[low:high] += 1
+        blocks.append(low)
 
-    spread(count, len(seen), seen)
+    spread(partial(count), len(seen), seen)  # a plain function would be taken for uncompiled rules
     assert (seen == 1).all()
+    assert sorted(blocks) == list(range(0, len(seen), BLOCK))
 
     def fail(low: int, high: int) -> None:
         raise OverflowError(f"{low} to {high}")
 
     with pytest.raises(OverflowError, match=" to "):
-        spread(fail, 10_000)
+        spread(partial(fail), 10_000)
 
 
 @made

@@ -1,6 +1,9 @@
 """Batches: what becomes of ended games, of illegal actions, and of rules that numba cannot compile."""
 
 import importlib
+import inspect
+import pickle
+import re
 import sys
 from types import ModuleType
 
@@ -13,10 +16,11 @@ import ludus
 from ludus.core import compiled
 from ludus.core.array_game import ArrayGame
 from ludus.core.batch import Batch
-from ludus.core.compiled import COMPILED, kernel
+from ludus.core.compiled import kernel
 from ludus.core.errors import ConfigError, ContractError, IllegalMove, UnknownName
 from ludus.core.game import CHANCE
 from ludus.core.position import Position
+from ludus.core.sources import COMPILED, _made_of, cache_folder
 
 ARRAYS = ("observation", "legal", "mover", "reward", "done", "opening")
 GAMES = ("connect_four", "kuhn_poker", "leduc_poker", "rock_paper_scissors", "tic_tac_toe")
@@ -206,13 +210,17 @@ def test_arrays_stay_where_they_are() -> None:
 @pytest.mark.parametrize("illegal", ["raise", "forfeit", "random"])
 def test_a_mask_without_a_move_is_an_error(mode, illegal, monkeypatch) -> None:
     monkeypatch.setattr(compiled, "mind", lambda *_: None)  # which would see it before
-    for run in (lambda b: b.random_actions(), lambda b: b.step(np.zeros(2, np.int64)), lambda b: b.stroll(1)):
+    step = lambda b: b.step(np.zeros(2, np.int64))  # noqa: E731
+    for run in (lambda b: b.random_actions(), step, lambda b: b.stroll(1)):
         batch = Batch(Stuck(), 2, autoreset=mode, illegal=illegal)
         batch.step(batch.random_actions())
         batch.step(batch.random_actions())
         assert batch.faults.tolist() == [0, 0]
+        before = pickle.dumps(batch.state())
         with pytest.raises(ContractError, match=r"row 0: .* was to move and had no legal move"):
             run(batch)
+        if run is step:
+            assert pickle.dumps(batch.state()) == before
 
 
 def test_a_mask_without_a_move_is_forgotten_when_it_has_been_told(monkeypatch) -> None:
@@ -323,7 +331,7 @@ class Prize(Stuck):
         for name in [name for name in sys.modules if name.startswith("its_")]:
             monkeypatch.delitem(sys.modules, name)
         importlib.invalidate_caches()
-        made.append(compiled._made_of(importlib.import_module("its_rules").Prize))
+        made.append(_made_of(importlib.import_module("its_rules").Prize))
     assert made[0] == made[1]
     assert len(set(made)) == 3
 
@@ -343,7 +351,7 @@ def test_rules_without_a_source_are_not_kept(monkeypatch) -> None:
 def test_a_folder_for_compiled_rules_that_cannot_be_made_is_named(monkeypatch) -> None:
     monkeypatch.setenv("LUDUS_CACHE", "/dev/null/kept")
     with pytest.raises(ConfigError, match=r"/dev/null/kept/kernels.*Not a directory.*set LUDUS_CACHE"):
-        compiled.cache_folder()
+        cache_folder()
 
 
 class Wordy(Stuck):
@@ -356,8 +364,11 @@ class Wordy(Stuck):
 
 @pytest.mark.skipif(not COMPILED, reason="numba is not installed")
 def test_rules_that_cannot_be_compiled_run_as_they_are() -> None:
-    with pytest.warns(UserWarning, match=r"numba cannot compile.*ordinary Python.*test_batch\.py.*line \d+"):
+    line = inspect.getsourcelines(Wordy.move)[1] + 2
+    with pytest.warns(UserWarning, match="numba cannot compile") as said:
         batch = Batch(Wordy(), 3)
+    (message,) = [str(one.message) for one in said]
+    assert re.search(rf"numba cannot compile.*ordinary Python.*test_batch\.py, line {line}", message)
     batch.step(batch.random_actions())  # and no second warning
     assert batch.observation[:, 0].tolist() == [2, 2, 2]
     assert not kernel(Wordy()).COMPILED

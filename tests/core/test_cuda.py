@@ -17,9 +17,9 @@ import pytest
 
 import ludus
 from ludus.core.array_game import ArrayGame
-from ludus.core.compiled import COMPILED
 from ludus.core.cuda import aligned
 from ludus.core.errors import ConfigError, MissingExtra, UnknownName
+from ludus.core.sources import COMPILED
 
 SUPPORT = Path(__file__).parents[1] / "support"
 GAMES = [name for name in ludus.games() if isinstance(ludus.make(name), ArrayGame)]

@@ -1,12 +1,14 @@
 """Solvers against OpenSpiel's regression constants, its solvers run beside ours, and published figures."""
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 from small_games import GuessCoin
 
 from ludus.core import sweeps
 from ludus.core.errors import ContractError, UnknownName
-from ludus.core.exact import nash_conv, uniform
+from ludus.core.exact import nash_conv, uniform, value
 from ludus.core.registry import make
 from ludus.core.solvers import METHODS, Solver, solve
 
@@ -23,19 +25,36 @@ def curve(game, method, marks, **settings):
     return out
 
 
-# Seen in OpenSpiel's tests and solver runs.
-@pytest.mark.parametrize(("game", "method", "marks", "expected", "digits"), [
-    (KUHN, "cfr_br", [1, 2, 3, 4, 5], [0.9167, 0.3333, 0.3194, 0.2604, 0.2267], 4),
-    (LEDUC, "cfr_br", [1, 2, 3, 4, 5], [4.7472, 4.0069, 3.4090, 2.8983, 2.5367], 4),
-    (KUHN, "cfr", [10, 100, 1000], [0.137, 0.0165, 0.00188], 3),
-    (KUHN, "cfr_plus", [10, 100, 1000, 10_000], [0.0654, 0.00239, 0.000175, 1.9e-5], 3),
-    (LEDUC, "cfr", [10, 100, 1000], [1.777, 0.191, 0.0236], 3),
-    (LEDUC, "cfr_plus", [10, 100, 1000], [1.221, 0.0268, 5.1e-4], 3),
-    pytest.param("liars_dice", "cfr_plus", [1, 10, 50], [1.561, 0.283, 0.0335], 3, marks=pytest.mark.slow),
+# Seen in OpenSpiel's tests and solver runs, as printed: each is met to its last digit.
+@pytest.mark.parametrize(("game", "method", "marks", "expected"), [
+    (KUHN, "cfr_br", [1, 2, 3, 4, 5], ".9167 .3333 .3194 .2604 .2267"),
+    (LEDUC, "cfr_br", [1, 2, 3, 4, 5], "4.7472 4.0069 3.4090 2.8983 2.5367"),
+    (KUHN, "cfr", [10, 100, 1000, 10_000], ".137 .0165 .00188 .000227"),
+    (KUHN, "cfr_plus", [10, 100, 1000, 10_000], ".0654 .00239 .000175 1.9e-5"),
+    (LEDUC, "cfr", [10, 100, 1000], "1.777 .191 .0236"),
+    (LEDUC, "cfr_plus", [10, 100, 1000], "1.221 .0268 5.1e-4"),
+    pytest.param("liars_dice", "cfr", [1], "1.561489", marks=pytest.mark.slow),
+    pytest.param("liars_dice", "cfr_plus", [1, 10, 50], "1.561 .283 .0335", marks=pytest.mark.slow),
 ])  # fmt: skip
-def test_nash_conv_along_the_way(game, method, marks, expected, digits) -> None:
-    for found, known in zip(curve(game, method, marks), expected, strict=True):
-        assert found == pytest.approx(known, abs=0.51 * 10.0**-digits)
+def test_nash_conv_along_the_way(game, method, marks, expected) -> None:
+    for found, known in zip(curve(game, method, marks), map(Decimal, expected.split()), strict=True):
+        assert found == pytest.approx(float(known), abs=0.51 * 10.0 ** int(known.as_tuple().exponent))
+
+
+@pytest.mark.parametrize(("method", "iterations", "most"), [("cfr", 300, 0.05), ("cfr_plus", 200, 0.001)])
+def test_kuhn_poker_comes_below_openspiels_bounds(method, iterations, most) -> None:
+    game = make(KUHN)
+    policy = solve(game, iterations, method)
+    assert nash_conv(game, policy) / 2 <= most
+    assert value(game, policy)["player_0"] == pytest.approx(-1 / 18, abs=1e-3)
+
+
+def test_goofspiel_with_hidden_bids_comes_below_openspiels_bounds() -> None:
+    game = make("goofspiel", cards=4, order="descending", imperfect=True)
+    solver = Solver.of(game, "cfr")
+    for mark, most in ((100, 0.1), (1000, 0.01)):
+        solver.run(mark - solver.iteration)
+        assert nash_conv(solver.tables, solver.policy) / 2 <= most
 
 
 @pytest.mark.parametrize(("method", "theirs"), [("cfr", "CFRSolver"), ("cfr_plus", "CFRPlusSolver")])
@@ -88,13 +107,22 @@ def test_fictitious_play_is_openspiels() -> None:
 
 @pytest.mark.parametrize(("game", "method", "iterations", "most"), [
     (KUHN, "external_sampling", 10_000, 0.035), (LEDUC, "external_sampling", 10_000, 0.75),
-    (KUHN, "outcome_sampling", 10_000, 0.17), (LEDUC, "outcome_sampling", 10_000, 3.07),
+    (KUHN, "outcome_sampling", 10_000, 0.17), (make(KUHN, players=3), "outcome_sampling", 10_000, 0.22), (LEDUC, "outcome_sampling", 10_000, 3.07),
     pytest.param("liars_dice", "outcome_sampling", 10_000, 1.45, marks=pytest.mark.slow),
     pytest.param("liars_dice", "external_sampling", 1_000, 1.0, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_sampling_comes_as_near_as_openspiels(game, method, iterations, most) -> None:
     for seed in range(3):
         assert curve(game, method, [iterations], seed=seed)[0] <= most
+
+
+# Bounds that OpenSpiel's tests set for one seed, and which its other seeds miss in part.
+@pytest.mark.parametrize(("game", "iterations", "most"), [
+    (KUHN, 1000, 0.05), (LEDUC, 1000, 2.5), pytest.param("liars_dice", 100, 1.6, marks=pytest.mark.slow),
+])  # fmt: skip
+def test_some_seed_of_external_sampling_meets_openspiels_bound(game, iterations, most) -> None:
+    found = [curve(game, "external_sampling", [iterations], seed=seed)[0] for seed in range(3)]
+    assert min(found) <= most
 
 
 @pytest.mark.parametrize("method", ["external_sampling", "outcome_sampling"])

@@ -6,18 +6,18 @@ import time
 
 import numpy as np
 import pytest
-from small_games import GuessCoin, Jammed
+from small_games import GuessCoin, Jammed, Stuck
 
 from ludus.core import compiled
 from ludus.core.agent import FirstLegal, Uniform
 from ludus.core.array_game import OVER
-from ludus.core.compiled import COMPILED
 from ludus.core.errors import ContractError, TooLarge, UnknownName
 from ludus.core.exact import best_response, exploitability, nash_conv, optimal, tabular, uniform, value
 from ludus.core.game import Choice, Game, View
 from ludus.core.registry import make
 from ludus.core.sizes import clearly_more, estimated
 from ludus.core.solvers import solve
+from ludus.core.sources import COMPILED
 from ludus.core.tables import _Growth, tabulate
 
 
@@ -321,6 +321,8 @@ def test_too_many_positions_are_refused() -> None:
     assert 10 ** estimated(make("kuhn_poker")) == pytest.approx(
         len(tabulate(make("kuhn_poker")).mover), rel=0.1
     )
+    with pytest.raises(ContractError, match=r"player_0 is to move and has no legal move"):
+        estimated(Stuck())
 
 
 @pytest.mark.skipif(not COMPILED, reason="numba is not installed")

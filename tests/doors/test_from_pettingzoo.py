@@ -9,6 +9,7 @@ import pytest
 from pettingzoo import AECEnv
 
 import ludus
+from ludus.commands.scorecard import score
 from ludus.core.errors import ConfigError, IllegalMove, MissingExtra
 from ludus.core.ledger import Ledger
 from ludus.envs.doors import replayed
@@ -291,3 +292,7 @@ def test_what_cannot_be_played_is_refused():
     with pytest.raises(MissingExtra, match="no_such_module"):
         from_pettingzoo("no_such_module:env")
     assert issubclass(FromPettingZoo, ludus.Game)
+
+
+def test_the_scorecard_of_a_foreign_game_tells_nobody_to_write_it_anew():
+    assert score(game_of("classic/tictactoe_v3"), episodes=1).advice == ()
