@@ -55,8 +55,10 @@ bench-lm: $(installed) ## tokens per second of self-play beside the engine alone
 	$(bin)/python benchmarks/trainer.py
 
 bench-gpu: $(installed) ## batches on one GPU beside the processor's, and a 0.6B model's self-play and training there
-	$(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cuda]'
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[cuda,peers]' 'jax[cuda13]'
 	$(bin)/python -m pytest -m slow -o timeout=0 -rA tests/core/test_cuda.py -k real_card
+	$(bin)/python benchmarks/speed.py --device cuda
 	$(bin)/python benchmarks/gpu.py
 
 wheel: $(installed) ## build sdist and wheel, install and import the wheel elsewhere

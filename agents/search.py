@@ -6,6 +6,7 @@ information or the match marks the seat privileged.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -186,13 +187,14 @@ class Minimax(Searcher):
 
 @dataclass(slots=True, eq=False)
 class _Node:
-    """A position in the tree.
+    """A position in the tree, or one that several moves lead to.
 
     Attributes:
         seat: who moves there; None when the game is over.
         untried: moves without a child yet.
-        children: the child of each move (of each outcome, for chance).
-        visits: how often the search came through.
+        children: the child of each move (of each outcome, for chance),
+        taken: and how often the search went there from here.
+        visits: how often the search came through, from wherever.
         earned: (K,) what each player earned in all on entering this node and after it, summed.
     """
 
@@ -202,6 +204,7 @@ class _Node:
     paid: NDArray[np.float64]
     earned: NDArray[np.float64]
     children: dict[int, _Node] = field(default_factory=dict)
+    taken: Counter[int] = field(default_factory=Counter)
     visits: int = 0
 
 
@@ -215,10 +218,13 @@ class MCTS(Searcher):
         game: the game it plays, made or by name.
         simulations: playouts for each move.
         exploration: weight of the confidence term, in units of payoff.
+        transpositions: whether what several orders of moves lead to is one node. A move is then worth what its node is,
+            and its bound counts how often it was taken itself (UCT2).
         name: what it is called in records.
         params: what the game is made with, if it is given by name.
 
-    Source: Kocsis and Szepesvári 2006, "Bandit based Monte-Carlo planning".
+    Source: Kocsis and Szepesvári 2006, "Bandit based Monte-Carlo planning"; transpositions: Childs, Brodeur and Kocsis
+    2008, "Transpositions and move groups in Monte Carlo tree search".
     """
 
     def __init__(
@@ -226,24 +232,28 @@ class MCTS(Searcher):
         game: str | Game[Any],
         simulations: int = 200,
         exploration: float = 1.4,
+        transpositions: bool = False,
         name: str = "",
         **params: Any,
     ) -> None:
         super().__init__(game, name or f"mcts_{simulations}", params)
         if simulations < 1:
             raise ValueError(f"a search needs at least one simulation, not {simulations}")
-        self.simulations, self.exploration = simulations, exploration
+        self.simulations, self.exploration, self.transpositions = simulations, exploration, transpositions
+        self._known: dict[Hashable, _Node] = {}  # the nodes of the search that goes on
 
     def act(self, requests: Sequence[Request]) -> list[Decision]:
         return [self._decide(request) for request in requests]
 
     def _decide(self, request: Request) -> Decision:
+        self._known = {}
         root = self._node(self._state(request), np.zeros(len(self.game.players)))
         player = self.game.players.index(request.seat)
         for _ in range(self.simulations):
             self._simulate(root, request.rng)
-        move, best = max(root.children.items(), key=lambda item: item[1].visits)
-        note = ", ".join(f"{m}: {child.visits}" for m, child in sorted(root.children.items()))
+        move = max(root.children, key=root.taken.__getitem__)
+        best = root.children[move]
+        note = ", ".join(f"{m}: {root.taken[m]}" for m in sorted(root.children))
         return Decision(move, value=float(best.earned[player] / best.visits), note=f"visits {note}")
 
     def _node(self, state: Any, paid: NDArray[np.float64]) -> _Node:
@@ -253,7 +263,13 @@ class MCTS(Searcher):
 
     def _child(self, node: _Node, move: int) -> _Node:
         state = self.game.play(node.state, {node.seat: move} if node.seat else {})
-        return self._node(state, self._pay(state))
+        paid = self._pay(state)
+        if not self.transpositions:
+            return self._node(state, paid)
+        key = _key(state), paid.tobytes()
+        if key not in self._known:
+            self._known[key] = self._node(state, paid)
+        return self._known[key]
 
     def _pay(self, state: Any) -> NDArray[np.float64]:
         payoff = self.game.payoff(state)
@@ -263,14 +279,16 @@ class MCTS(Searcher):
         """Walk down the tree, add one node, play out at random, and book what was earned."""
         path, node = [root], root
         while node.seat is not None:
-            fresh = bool(node.untried)
             move = self._step(node, rng)
             if move not in node.children:
                 node.children[move] = self._child(node, move)
-                fresh = True
+            node.taken[move] += 1
             node = node.children[move]
+            again = self.transpositions and any(
+                node is one for one in path
+            )  # moves may lead round in a circle
             path.append(node)
-            if fresh and node.seat != CHANCE:
+            if again or (not node.visits and node.seat != CHANCE):
                 break
         earned = self._playout(node.state, rng)
         for node in reversed(path):
@@ -288,11 +306,11 @@ class MCTS(Searcher):
         # UCT: mean + c * sqrt(ln N / n)
         spread = self.exploration * np.sqrt(np.log(node.visits))
 
-        def bound(item: tuple[int, _Node]) -> float:
-            child = item[1]
-            return float(child.earned[player] / child.visits + spread / np.sqrt(child.visits))
+        def bound(move: int) -> float:
+            child = node.children[move]
+            return float(child.earned[player] / child.visits + spread / np.sqrt(node.taken[move]))
 
-        return max(node.children.items(), key=bound)[0]
+        return max(node.children, key=bound)
 
     def _playout(self, state: Any, rng: np.random.Generator) -> NDArray[np.float64]:
         earned = np.zeros(len(self.game.players))

@@ -116,8 +116,9 @@ def prose(game: str) -> Run:
 
     def work() -> int:
         nonlocal seed
-        seed += 64
-        return sum(len(episode.steps) for episode in play(made, {"player": agent}, range(seed, seed + 64)))
+        seed += 1024
+        episodes = play(made, {"player": agent}, range(seed, seed + 1024), at_once=32)
+        return sum(len(episode.steps) for episode in episodes)
 
     return repeated(work)
 

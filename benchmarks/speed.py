@@ -13,6 +13,8 @@ records of over a kilobyte, of which a move touches a part.
 A peer that is not installed, or has no such game, is left out. What is found is kept after each game, beside what was
 found of others before.
 
+With --device cuda ours and Pgx's are measured on one GPU, with larger batches, and kept in speed_cuda.json.
+
 Example:
     python benchmarks/speed.py --games kuhn_poker tic_tac_toe --seconds 2
 """
@@ -47,8 +49,9 @@ from measuring import (
 
 import ludus
 from ludus.core.array_game import ArrayGame
+from ludus.core.batch import Device
 
-SIZES = 1024, 8192
+SIZES = {"cpu": (1024, 8192), "cuda": (8192, 65_536, 524_288)}
 STEPS = 50  # in one call of a compiled loop, ours and Pgx's
 BOUND = (
     "tic_tac_toe",
@@ -79,9 +82,9 @@ GAMES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def ours(game: ArrayGame, rows: int, *, stroll: bool) -> Run:
+def ours(game: ArrayGame, rows: int, *, stroll: bool, device: Device) -> Run:
     """Our batch; compiled before the clock starts."""
-    batch = ludus.batch(game, rows, seed=0)
+    batch = ludus.batch(game, rows, seed=0, device=device)
     batch.stroll(STEPS)
 
     def work() -> int:
@@ -244,9 +247,9 @@ def bytes_of(game: ArrayGame) -> int:
     return 2 * game.record.itemsize + shown + 4 + 2 * 8 * 2  # action, and two random streams
 
 
-def better(who: str, made: Callable[[int], Run]) -> dict[str, Run]:
+def better(who: str, made: Callable[[int], Run], device: Device) -> dict[str, Run]:
     """The run of the batch size that does more in a second of trying, named after both."""
-    runs = {size: made(size) for size in SIZES}
+    runs = {size: made(size) for size in SIZES[device]}
     tried = {}
     for size, run in runs.items():
         run(0.2)
@@ -255,15 +258,15 @@ def better(who: str, made: Callable[[int], Run]) -> dict[str, Run]:
     return {f"{who} {size}": runs[size]}
 
 
-def runs_of(name: str, peers: set[str]) -> dict[str, Run]:
+def runs_of(name: str, peers: set[str], device: Device) -> dict[str, Run]:
     """Ours, and the peers that have the game."""
     entry = GAMES[name]
     game = ludus.make(name.split(maxsplit=1)[0], **entry.get("params", {}))
     assert isinstance(game, ArrayGame)
-    runs = better("ludus stroll", partial(ours, game, stroll=True))
-    runs |= better("ludus step", partial(ours, game, stroll=False))
+    runs = better("ludus stroll", partial(ours, game, stroll=True, device=device), device)
+    runs |= better("ludus step", partial(ours, game, stroll=False, device=device), device)
     if "pgx" in peers and "pgx" in entry:
-        runs |= better("pgx", partial(pgx, entry["pgx"], steps=entry.get("scan", STEPS)))
+        runs |= better("pgx", partial(pgx, entry["pgx"], steps=entry.get("scan", STEPS)), device)
     if "pyspiel" in peers and "spiel" in entry:
         runs |= {"spiel": open_spiel(entry["spiel"]), "spiel 2": two_processes(entry["spiel"])}
     if "pettingzoo" in peers and "zoo" in entry:
@@ -295,24 +298,32 @@ HEAD = (
 
 def compare(names: Sequence[str], options: argparse.Namespace) -> None:
     """The table of all games."""
+    here = options.device == "cpu"
     peers = {name for name in ("pyspiel", "pgx", "pettingzoo") if importlib.util.find_spec(name)}
-    moved = copied()
-    kept = earlier("speed").get("games", {})
-    print(f"M moves/s; memory copies {moved / 1e9:.1f} GB/s\n\n{table(HEAD, [])}")
+    if not here and (peers := peers & {"pgx"}):
+        import jax
+
+        jax.devices("gpu")  # an error of JAX's, unless it finds a card: pip install 'jax[cuda13]'
+    moved, file = copied() if here else 0.0, "speed" if here else "speed_cuda"
+    kept = earlier(file).get("games", {})
+    print(f"M moves/s{f'; memory copies {moved / 1e9:.1f} GB/s' if here else ''}\n\n{table(HEAD, [])}")
     for name in names:
-        found = measure(runs_of(name, peers), options)
+        found = measure(runs_of(name, peers, options.device), options)
         game: Any = ludus.make(name.split()[0], **GAMES[name].get("params", {}))
         limit = moved / bytes_of(game) if game.record.itemsize <= 1024 else 0.0
         kept[name] = {"moves a second": found, "limit": limit, "about": about(options)}
         print(f"| {' | '.join(row(name, found, limit))} |", flush=True)
-        keep("speed", {"games": kept}, options)
-    footnote("speed", options)
+        keep(file, {"games": kept}, options)
+    footnote(file, options)
 
 
 def main() -> None:
     """Measure and print a markdown table."""
     made = parser(__doc__ or "")
     made.add_argument("--games", nargs="*", default=list(GAMES), choices=list(GAMES), metavar="GAME")
+    made.add_argument(
+        "--device", choices=list(SIZES), default="cpu", help="of ours and Pgx (default: %(default)s)"
+    )
     options = made.parse_args()
     compare(options.games, options)
 

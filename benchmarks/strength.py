@@ -2,7 +2,8 @@
 
 Each job is a training run that goes on where it was stopped, and ends with a row in benchmarks/results/strength.json:
 what was measured of the last policy, the decisions it took and the time. The table has every seed, the mean and its 95 %
-interval (Student's t over seeds), and the bound. What is measured:
+interval (Student's t over seeds), and the bound. Where NashConv is exact, rows have its curve, and strength.svg beside
+them shows it. What is measured:
 
     nash_conv        what both players could gain by answering best; exact, of the policy as it draws its moves
     nash_conv_average  the same of the average strategy of the run, as its file weighs it: what CFR, fictitious play and
@@ -40,7 +41,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from measuring import commit, keep_row, kept_rows, table
+from measuring import RESULTS, commit, keep_row, kept_rows, table
 from numpy.typing import NDArray
 
 from ludus.agents.connect_four_oracle import FULL, label, positions
@@ -48,6 +49,8 @@ from ludus.agents.exact import Tabular
 from ludus.agents.network import NetworkAgent, evaluator, network
 from ludus.agents.trained import ship
 from ludus.agents.tree import Puct, Search, Uct
+from ludus.arenas.web.curves import Curve, Series
+from ludus.arenas.web.picture import write_picture
 from ludus.config import load
 from ludus.core.exact import losses, nash_conv, tabular
 from ludus.core.play import play
@@ -84,6 +87,7 @@ BOUNDS = {
     "phantom_tic_tac_toe": [Bound("learned_best_response", 0.20)],
     "tic_tac_toe": [Bound("losses", 0.0)],
 }
+CALLED = {"nash_conv": "the last policy", "nash_conv_average": "the average strategy"}
 RESPONSE = 2_000_000  # decisions in which each response is learned
 T = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # of 95 %, by seeds
 
@@ -166,7 +170,33 @@ def job(game: str, seed: int, *, minutes: float | None, shipped: bool) -> dict[s
         average = folder / "averages" / "main.json"
         learned = Tabular.load(average) if average.exists() else network(folder / "policies" / "main")
         ship(rules, learned, row)
-    return row
+    return row | ({"curves": curves} if (curves := curves_of(metrics)) else {})
+
+
+def curves_of(metrics: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    """What a run measured exactly as it learned, by measure: the decisions so far, and NashConv."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for row in metrics:
+        for name, found in row.items():
+            if name.startswith("eval/nash_conv") and name.endswith("/main"):
+                curves.setdefault(name.split("/")[1], []).append((row["global_step"], round(found, 4)))
+    return curves
+
+
+def draw() -> None:
+    """The picture of the exact curves of all rows that have some; of several seeds the mean."""
+    charts = []
+    for game in BOUNDS:
+        mine = [row["curves"] for row in kept_rows("strength") if row["game"] == game and "curves" in row]
+        series = []
+        for measure in dict.fromkeys(measure for curves in mine for measure in curves):
+            x, y = np.array([curves[measure] for curves in mine]).mean(0).T
+            name = f"{CALLED[measure]}, mean of {len(mine)} seeds"
+            series.append(Series(name, {"decisions": x.tolist()}, y.tolist()))
+        if series:
+            charts.append(Curve(game, "NashConv", series))
+    if charts:
+        write_picture(charts, RESULTS / "strength.svg", against="decisions")
 
 
 def told(games: Collection[str]) -> str:
@@ -203,7 +233,8 @@ def main() -> None:
     if options.game and not options.table:
         row = job(options.game, options.seed, minutes=options.minutes, shipped=options.ship)
         keep_row("strength", row, ("game", "seed"))
-        print(row)
+        print({name: found for name, found in row.items() if name != "curves"})
+    draw()
     print(told([options.game] if options.game else BOUNDS))
 
 

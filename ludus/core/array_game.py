@@ -34,7 +34,8 @@ MADE_AGAIN = frozenset({  # attributes of a game that no copy of it takes along
     "_rules",
 })  # fmt: skip
 NOBODY = np.zeros(0, np.int32)  # the moves of those who move at once, where one moves alone
-REMEMBERED = 8192  # positions about which a scalar game keeps what it was asked,
+TRIED = 8192  # positions after which a scalar game asks whether it pays to keep what it was asked about them,
+REMEMBERED = 1 << 16  # and how many it keeps if so, a kilobyte or so each,
 LEAVES = 1 << 24  # and bytes of them, or of masks
 
 
@@ -57,7 +58,7 @@ class ArrayGame(Game[Position]):
         shape: shape of the features (F).
         dtype: "uint8", "int16" or "float32", of the features.
         compiled: whether the scalar game, too, asks the compiled rules from the first: for rules that take long in
-            Python. Every other game does so once it has played as many new moves as are remembered. Plain functions
+            Python. Every other game does so once it has played 8,192 new moves. Plain functions
             that rules call are compiled with them.
     """
 
@@ -286,10 +287,10 @@ class ArrayGame(Game[Position]):
         """The same position, if moves led there lately; games that seldom come back to one keep none."""
         if not self._remembers:
             return state
-        known = self._known
-        if len(known) * len(state.record) >= LEAVES or len(known) >= REMEMBERED:
-            self._remembers = self._asked > 2 * self._played
-            self._known = {}
+        known, pays = self._known, self._asked > 2 * self._played
+        full = len(known) * len(state.record) >= LEAVES or len(known) >= REMEMBERED
+        if full or (len(known) >= TRIED and not pays):
+            self._remembers, self._known = pays, {}
             for one in list(known.values()):  # or whoever holds one would hold all that were played from it
                 one.after = None
             known = self._known
@@ -311,7 +312,7 @@ class ArrayGame(Game[Position]):
                 f"{self.id}: {', '.join(turn) or 'nobody'} must move, and not {len(laid)} of them"
             )
         self._played += 1
-        if self._played == REMEMBERED and self._loops is None:
+        if self._played == TRIED and self._loops is None:
             self._loops = self._compiled()
         together = NOBODY
         if mover == TOGETHER:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ludus.core.diagnosis import explained, writes_to
 from ludus.core.errors import ContractError
 from ludus.core.sources import (
     COMPILED,
@@ -29,13 +30,11 @@ from ludus.core.sources import (
     as_it_is,
     called_by,
     compiling,
-    explained,
     from_disk,
     helpers,
     in_memory,
     rule_functions,
     template,
-    writes_to,
     written,
 )
 
@@ -114,7 +113,7 @@ def refusal(game: Any) -> str:
         return "numba is not installed"
     kernel(game)
     rules: Any = type(game)
-    return getattr(_kernel(rules, traits_of(game)), "tried", None) or ""
+    return _kernel(rules, traits_of(game)).tried or ""
 
 
 def opened(loops: ModuleType, records: NDArray[Any]) -> NDArray[Any]:
@@ -263,8 +262,8 @@ def spread(loop: Callable[..., None], count: int, *arguments: Any) -> None:
         with np.errstate(over="ignore"):  # SplitMix64 wraps, and numpy notices
             loop(*arguments, 0, count)
         return
-    helpers = min(_cores(), -(-count // BLOCK)) - 1
-    if helpers < 1:
+    extra = min(_cores(), -(-count // BLOCK)) - 1
+    if extra < 1:
         loop(*arguments, 0, count)
         return
     blocks, lock = iter(range(0, count, BLOCK)), threading.Lock()
@@ -277,7 +276,7 @@ def spread(loop: Callable[..., None], count: int, *arguments: Any) -> None:
                 return
             loop(*arguments, low, min(count, low + BLOCK))
 
-    others = [_pool(os.getpid()).submit(work) for _ in range(helpers)]
+    others = [_pool(os.getpid()).submit(work) for _ in range(extra)]
     try:
         work()
     finally:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from ludus.core.batch import Batch
 from ludus.core.compiled import mind, odds_for, plain, traits_of
+from ludus.core.diagnosis import explained
 from ludus.core.errors import ConfigError, ContractError, MissingExtra
-from ludus.core.sources import COMPILED, explained, helpers, template, written
+from ludus.core.sources import COMPILED, helpers, template, written
 
 THREADS = 128  # in a block of a kernel's grid
 _MARK = "# ---- on a GPU ----"

@@ -114,8 +114,8 @@ class Live:
         known, past = self._pasts.get(seat, (0, ()))
         if known > before:
             known, past = 0, ()
-        since = self.steps[known:before]
-        past += tuple((cast("View", step.view), step.move) for step in since if step.seat == seat)
+        if since := [step for step in self.steps[known:before] if step.seat == seat]:
+            past += tuple([(cast("View", step.view), step.move) for step in since])
         self._pasts[seat] = before, past
         return past
 
@@ -169,7 +169,7 @@ class Live:
         forfeit = isinstance(move, Forfeit)
         if type(move) is not int and isinstance(options, Choice) and not forfeit:
             move = int(cast("int", move))
-        rejected = tuple(self.rejected.pop(seat, ()))
+        rejected = tuple(self.rejected.pop(seat)) if seat in self.rejected else ()
         # In the order of the fields, of which `mark` and `reward` are to come: by their names it takes twice as long.
         step = Step(
             seat, move, "", 0.0, read, raw, rejected, penalty, decision.tokens, decision.value, decision.note, view, options
@@ -177,7 +177,8 @@ class Live:
         self.asked.discard(seat)
         self.credit.decide(seat)
         self.steps.append(step)
-        self.places.append(self.round * len(self.game.seats) + self.game.seats.index(seat))
+        beside = self.game.seats.index(seat) if len(self.table.turn) > 1 else 0
+        self.places.append(self.round * len(self.game.seats) + beside)
         if penalty:
             self.table.returns[seat] += penalty
             self.earn({seat: penalty})

@@ -47,7 +47,8 @@ def play(
         what: matches, or a game (or its name) with `lineup` and `seeds`.
         lineup: agents, or names of registered ones, by seat or role.
         seeds: one episode is played for each.
-        at_once: how many tables are live at a time.
+        at_once: how many tables are live at a time. Models answer many requests sooner than few; agents that answer
+            at once play most games a second with 16 to 64.
         match: further fields of `Match` for the short form, such as `illegal` or `max_steps`.
 
     Example:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import itertools
 import os
 import pickle
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -135,19 +135,29 @@ def _made_of(rules: Any) -> str:
     for function in ahead:  # which grows
         parts.add(inspect.getsource(sys.modules[function.__module__]))
         names = _names(function)
-        spaces = [function.__globals__]
-        for space in spaces:  # which grows by the modules that are named
-            for name in names:
-                value = getattr(space.get(name), "py_func", space.get(name))
-                if isinstance(value, (bool, int, float, str, tuple, np.generic, np.ndarray)):
-                    parts.add(f"{name} = {pickle.dumps(value)!r}")
-                elif isinstance(value, FunctionType) and value not in ahead:
-                    ahead.append(value)
-                elif isinstance(value, ModuleType) and value is not np:
-                    spaces += [vars(value)] * all(vars(value) is not known for known in spaces)
-                elif isinstance(value, type) and value.__module__ not in ("builtins", "numpy"):
-                    parts.add(inspect.getsource(value))
+        spaces = [function.__globals__]  # which grows by the modules that are named
+        named = ((name, space[name]) for space in spaces for name in names if name in space)
+        for name, value in itertools.chain(_held(function), named):
+            plain = getattr(value, "py_func", value)
+            if isinstance(plain, (bool, int, float, str, tuple, np.generic, np.ndarray)):
+                parts.add(f"{name} = {pickle.dumps(plain)!r}")
+            elif isinstance(plain, FunctionType) and plain not in ahead:
+                ahead.append(plain)
+            elif isinstance(plain, ModuleType) and plain is not np:
+                spaces += [vars(plain)] * all(vars(plain) is not known for known in spaces)
+            elif isinstance(plain, type) and plain.__module__ not in ("builtins", "numpy"):
+                parts.add(inspect.getsource(plain))
     return "".join(sorted(parts))
+
+
+def _held(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """What a function holds itself: the values that its parameters take unless given, and those of an outer function."""
+    code, defaults = function.__code__, function.__defaults__ or ()
+    yield from zip(
+        code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True
+    )
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        yield name, cell.cell_contents
 
 
 def from_disk(name: str, text: str, made_of: str) -> ModuleType:
@@ -204,46 +214,3 @@ def compiling(name: str) -> Iterator[None]:
         except ImportError:  # no such locks on this system: processes compile side by side
             pass
         yield
-
-
-def writes_to(rules: Any, field: str) -> list[str]:
-    """The lines of the rules, where their source is known, that write to a field of this name."""
-    found, writes = [], re.compile(rf"\.{field}\b(\[.*\])?\s*([-+*/%&|^@]|//|\*\*|<<|>>)?=(?!=)")
-    for function in (*rule_functions(rules).values(), *helpers(rules)):
-        with suppress(OSError):
-            lines, first = inspect.getsourcelines(function)
-            found += [
-                f"{function.__qualname__} ({inspect.getsourcefile(function)}, line {first + k})"
-                for k, line in enumerate(lines)
-                if writes.search(line)
-            ]
-    return found
-
-
-def explained(fault: Exception) -> str:
-    """The last line of the rules that numba names in its message, and what it says against it."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(fault))
-    places = re.findall(r'File "(.+?)", line (\d+)', text) + re.findall(r"Raised from (.+?) \((\d+)\)", text)
-    own = [f"{file}, line {line}" for file, line in places if Path(file).exists() and _is_rule(file)]
-    return f"{own[-1]}: {_reason(text)}" if own else _reason(text)
-
-
-def _is_rule(file: str) -> bool:
-    """Whether a file is neither one of the made kernels nor numba's own."""
-    place = str(Path(file).resolve())
-    return not place.startswith(str(cache_folder().resolve())) and "/numba/" not in place
-
-
-def _reason(text: str) -> str:
-    """The line of numba's message that says what it does not understand."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = (
-        "Unknown attribute",
-        "Untyped global",
-        "Cannot",
-        "No implementation",
-        "not supported",
-        "NRT required",
-        "Invalid",
-    )
-    return next((line for line in lines if any(word in line for word in telling)), lines[0] if lines else "")

@@ -5,6 +5,7 @@ import pytest
 
 from ludus.agents.search import MCTS, Minimax
 from ludus.core.errors import ConfigError, UnknownName
+from ludus.core.game import Choice, Game, View
 from ludus.core.play import play
 from ludus.core.registry import make, make_agent
 
@@ -101,3 +102,52 @@ def test_a_misspelt_setting_is_refused_and_not_passed_over() -> None:
         make_agent("mcts", game=game, simulation=5)
     with pytest.raises(UnknownName, match="parameter of tic_tac_toe 'foo'"):
         make_agent("minimax", game="tic_tac_toe", foo=1)
+
+
+def test_a_search_with_transpositions_keeps_a_position_once():
+    """21 stones: a tree of all ways to take them grows for ever, and there are 22 heaps for either seat to come to."""
+    agent = MCTS("nim", simulations=2000, transpositions=True)
+    list(play("nim", {"player_0": agent, "player_1": "first_legal"}, [0]))
+    assert len(agent._known) <= 2 * 21
+
+
+def test_without_transpositions_both_searches_are_one():
+    """Kuhn poker's record holds the bets so far: no two ways lead to one position."""
+    notes = []
+    for transpositions in (False, True):
+        agent = MCTS("kuhn_poker", simulations=50, transpositions=transpositions)
+        episodes = play("kuhn_poker", {"player": agent}, range(5), privileged=("player_0", "player_1"))
+        notes.append([step.note for episode in episodes for step in episode.steps])
+    assert notes[0] == notes[1]
+
+
+class Roundabout(Game):
+    """Walk round a circle of three for as long as one likes, or leave it where that pays most."""
+
+    seats = ("player_0",)
+    zero_sum = False
+    perfect_information = True
+
+    def start(self, rng):
+        return 0
+
+    def turn(self, state):
+        return ("player_0",) if state >= 0 else ()
+
+    def options(self, state, seat):
+        return Choice(("on", "off"), np.ones(2, np.bool_))
+
+    def play(self, state, moves):
+        return (state + 1) % 3 if moves["player_0"] == 0 else -1 - state
+
+    def payoff(self, state):
+        return {"player_0": float(-1 - state)} if state < 0 else {}
+
+    def view(self, state, seat):
+        return View(f"You are at {state}.")
+
+
+def test_a_search_that_goes_round_in_a_circle_ends():
+    agent = MCTS(Roundabout(), simulations=200, transpositions=True)
+    (episode,) = play(Roundabout(), {"player_0": agent}, [0])
+    assert episode.returns == {"player_0": 2.0}

@@ -427,6 +427,16 @@ def test_only_whole_numbers_are_moves_whatever_was_asked_before() -> None:
 
 
 @pytest.mark.parametrize("asked", [0, 1_000_000])
+def test_positions_are_kept_while_a_game_comes_back_to_them(asked, monkeypatch) -> None:
+    monkeypatch.setattr(array_game, "TRIED", 32)
+    game = ludus.make("connect_four")
+    game._asked = asked
+    list(ludus.play(game, {"player": "uniform"}, range(10)))
+    assert game._remembers == bool(asked)
+    assert (len(game._known) > 100) == bool(asked)
+
+
+@pytest.mark.parametrize("asked", [0, 1_000_000])
 def test_a_position_that_is_held_does_not_hold_what_was_played_from_it(asked, monkeypatch) -> None:
     """A search asks thousands of positions beyond the one it was given: those are kept for as long as they pay."""
     monkeypatch.setattr(array_game, "REMEMBERED", 64)

@@ -315,25 +315,43 @@ from small_games import Stuck
 class Prize(Stuck):
     @staticmethod
     def move(s, a, pay):
-        pay[0] += its_prizes.FIRST + its_prizes.others.SECOND
+        pay[0] += its_prizes.FIRST + its_prizes.others.SECOND + its_prizes.scales.weigh(1)
 """,
         encoding="utf-8",
     )
     package = tmp_path / "its_prizes"
     package.mkdir()
-    (package / "__init__.py").write_text("from . import others\nfrom .deep import FIRST", encoding="utf-8")
+    (package / "__init__.py").write_text(
+        "from . import others, scales\nfrom .deep import FIRST", encoding="utf-8"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (package / "scales.py").write_text(
+        """from .others import MORE, TIMES
+
+def made(times):
+    def weigh(x, more=MORE):
+        return times * x + more
+    return weigh
+
+weigh = made(TIMES)
+""",
+        encoding="utf-8",
+    )
     made = []
-    for first, second in ((1, 2), (1, 2), (3, 2), (3, 4)):
+    for first, second, more, times in (
+        (1, 2, 0, 1), (1, 2, 0, 1), (3, 2, 0, 1), (3, 4, 0, 1), (3, 4, 5, 1), (3, 4, 5, 6),
+    ):  # fmt: skip
         (package / "deep.py").write_text(f"FIRST = {first}", encoding="utf-8")
-        (package / "others.py").write_text(f"SECOND = {second}", encoding="utf-8")
+        (package / "others.py").write_text(
+            f"SECOND, MORE, TIMES = {second}, {more}, {times}", encoding="utf-8"
+        )
         for name in [name for name in sys.modules if name.startswith("its_")]:
             monkeypatch.delitem(sys.modules, name)
         importlib.invalidate_caches()
         made.append(_made_of(importlib.import_module("its_rules").Prize))
     assert made[0] == made[1]
-    assert len(set(made)) == 3
+    assert len(set(made)) == 5
 
 
 @pytest.mark.skipif(not COMPILED, reason="numba is not installed")

@@ -26,13 +26,16 @@ GAMES = {  # by the name of the file, which may say more than the game's
     "colonel_blotto": {"coins": 3},
     "connect_four": {},
     "dark_hex": {},
+    "dark_hex-abrupt": {"abrupt": True},
     "dots_and_boxes": {},
     "go": {"size": 5, "limit": 30},
     "goofspiel": {"cards": 4},
+    "goofspiel-imperfect": {"cards": 4, "imperfect": True},
     "hanabi": {},
     "hex": {"size": 3, "swap": True},
     "iterated_prisoners_dilemma": {"rounds": 3},
     "kuhn_poker": {},
+    "kuhn_poker-three": {"players": 3},
     "leduc_poker": {},
     "liars_dice": {"dice": 2},
     "matching_pennies": {},
@@ -89,8 +92,9 @@ def test_transcript(name) -> None:
     assert transcript(name) == (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
 
 
-def test_every_transcript_belongs_to_a_game() -> None:
-    assert {path.stem for path in FOLDER.glob("*.txt")} >= set(GAMES)
+def test_every_transcript_is_of_a_game_and_every_game_has_one() -> None:
+    assert {path.stem for path in FOLDER.glob("*.txt")} == set(GAMES)
+    assert {name.partition("-")[0] for name in GAMES} == set(ludus.games())
 
 
 if __name__ == "__main__":

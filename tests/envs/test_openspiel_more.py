@@ -33,6 +33,8 @@ PAIRS = {
     "dots_and_boxes": ("dots_and_boxes", {}, 300),
     "dots_and_boxes, three by two": ("dots_and_boxes(num_rows=3,num_cols=2,utility_margin=True)",
                                      {"rows": 3, "columns": 2, "margin": True}, 100),
+    "rock_paper_scissors": ("matrix_rps", {}, 30),
+    "matching_pennies": ("matrix_mp", {}, 30),
 }  # fmt: skip
 
 
