@@ -208,6 +208,11 @@ class _Node:
     visits: int = 0
 
 
+def _key_of(node: _Node) -> Hashable:
+    """What makes two nodes one: the position, and what entering it paid."""
+    return _key(node.state), node.paid.tobytes()
+
+
 @register_agent("mcts")
 class MCTS(Searcher):
     """Monte Carlo tree search with the UCT rule, random playouts and chance nodes, for any number of players.
@@ -218,9 +223,9 @@ class MCTS(Searcher):
         game: the game it plays, made or by name.
         simulations: playouts for each move.
         exploration: weight of the confidence term, in units of payoff.
+        name: what it is called in records.
         transpositions: whether what several orders of moves lead to is one node. A move is then worth what its node is,
             and its bound counts how often it was taken itself (UCT2).
-        name: what it is called in records.
         params: what the game is made with, if it is given by name.
 
     Source: Kocsis and Szepesvári 2006, "Bandit based Monte-Carlo planning"; transpositions: Childs, Brodeur and Kocsis
@@ -232,8 +237,9 @@ class MCTS(Searcher):
         game: str | Game[Any],
         simulations: int = 200,
         exploration: float = 1.4,
-        transpositions: bool = False,
         name: str = "",
+        *,
+        transpositions: bool = False,
         **params: Any,
     ) -> None:
         super().__init__(game, name or f"mcts_{simulations}", params)
@@ -246,14 +252,15 @@ class MCTS(Searcher):
         return [self._decide(request) for request in requests]
 
     def _decide(self, request: Request) -> Decision:
-        self._known = {}
         root = self._node(self._state(request), np.zeros(len(self.game.players)))
+        self._known = {_key_of(root): root}
         player = self.game.players.index(request.seat)
         for _ in range(self.simulations):
             self._simulate(root, request.rng)
         move = max(root.children, key=root.taken.__getitem__)
         best = root.children[move]
         note = ", ".join(f"{m}: {root.taken[m]}" for m in sorted(root.children))
+        self._known = {}
         return Decision(move, value=float(best.earned[player] / best.visits), note=f"visits {note}")
 
     def _node(self, state: Any, paid: NDArray[np.float64]) -> _Node:
@@ -263,13 +270,8 @@ class MCTS(Searcher):
 
     def _child(self, node: _Node, move: int) -> _Node:
         state = self.game.play(node.state, {node.seat: move} if node.seat else {})
-        paid = self._pay(state)
-        if not self.transpositions:
-            return self._node(state, paid)
-        key = _key(state), paid.tobytes()
-        if key not in self._known:
-            self._known[key] = self._node(state, paid)
-        return self._known[key]
+        fresh = self._node(state, self._pay(state))
+        return self._known.setdefault(_key_of(fresh), fresh) if self.transpositions else fresh
 
     def _pay(self, state: Any) -> NDArray[np.float64]:
         payoff = self.game.payoff(state)

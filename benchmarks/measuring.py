@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import platform
+import re
 import shlex
 import statistics
 import subprocess
@@ -93,9 +94,17 @@ def about(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "date": time.strftime("%Y-%m-%d"),
         "command": f"python benchmarks/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}".strip(),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}",
+        "machine": f"{os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}, numpy {np.__version__}",
         "seconds": options.seconds, "repetitions": options.repetitions, "commit": commit(),
     }  # fmt: skip
+
+
+def _processor() -> str:
+    """What kind it is, as far as the system tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    told = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
+    kind = " ".join(re.findall(r"^(?:model name|cpu family|model)\s*: (.+)$", told, re.MULTILINE)[:3])
+    return f"{platform.machine()} ({kind})" if kind else platform.machine()
 
 
 def commit() -> str:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import multiprocessing
+import os
 import statistics
 import threading
 import time
@@ -266,7 +267,8 @@ def runs_of(name: str, peers: set[str], device: Device) -> dict[str, Run]:
     runs = better("ludus stroll", partial(ours, game, stroll=True, device=device), device)
     runs |= better("ludus step", partial(ours, game, stroll=False, device=device), device)
     if "pgx" in peers and "pgx" in entry:
-        runs |= better("pgx", partial(pgx, entry["pgx"], steps=entry.get("scan", STEPS)), device)
+        steps = entry.get("scan", STEPS) if device == "cpu" else STEPS
+        runs |= better("pgx", partial(pgx, entry["pgx"], steps=steps), device)
     if "pyspiel" in peers and "spiel" in entry:
         runs |= {"spiel": open_spiel(entry["spiel"]), "spiel 2": two_processes(entry["spiel"])}
     if "pettingzoo" in peers and "zoo" in entry:
@@ -274,13 +276,13 @@ def runs_of(name: str, peers: set[str], device: Device) -> dict[str, Run]:
     return runs
 
 
-def row(name: str, found: dict[str, list[float]], limit: float) -> list[str]:
-    """A line of the table."""
+def row(name: str, found: dict[str, list[float]], limit: float, *, bound: bool) -> list[str]:
+    """A line of the table; with `bound`, times Pgx are judged."""
     of = {who.rsplit(" ", 1)[0]: speeds for who, speeds in found.items()}  # without the sizes of batches
     stroll, step, pgx_ = of["ludus stroll"], of["ludus step"], of.get("pgx")
     said = [name, cell(stroll), cell(step)]
     spiel, zoo = found.get("spiel"), found.get("zoo")
-    bounds = GAMES[name].get("least", 0), GAMES[name].get("aim", 0)
+    bounds = (GAMES[name].get("least", 0), GAMES[name].get("aim", 0)) if bound else (0, 0)
     said += [cell(pgx_) if pgx_ else "", judged(times(stroll, pgx_), *bounds) if pgx_ else ""]
     two = found.get("spiel 2")
     loop, env = (50, 1000) if name in BOUND else (0, 0)
@@ -300,10 +302,10 @@ def compare(names: Sequence[str], options: argparse.Namespace) -> None:
     """The table of all games."""
     here = options.device == "cpu"
     peers = {name for name in ("pyspiel", "pgx", "pettingzoo") if importlib.util.find_spec(name)}
-    if not here and (peers := peers & {"pgx"}):
-        import jax
-
-        jax.devices("gpu")  # an error of JAX's, unless it finds a card: pip install 'jax[cuda13]'
+    os.environ["JAX_PLATFORMS"] = (
+        options.device
+    )  # an error of JAX's unless it finds a card: pip install 'jax[cuda13]'
+    peers &= peers if here else {"pgx"}
     moved, file = copied() if here else 0.0, "speed" if here else "speed_cuda"
     kept = earlier(file).get("games", {})
     print(f"M moves/s{f'; memory copies {moved / 1e9:.1f} GB/s' if here else ''}\n\n{table(HEAD, [])}")
@@ -312,7 +314,7 @@ def compare(names: Sequence[str], options: argparse.Namespace) -> None:
         game: Any = ludus.make(name.split()[0], **GAMES[name].get("params", {}))
         limit = moved / bytes_of(game) if game.record.itemsize <= 1024 else 0.0
         kept[name] = {"moves a second": found, "limit": limit, "about": about(options)}
-        print(f"| {' | '.join(row(name, found, limit))} |", flush=True)
+        print(f"| {' | '.join(row(name, found, limit, bound=here))} |", flush=True)
         keep(file, {"games": kept}, options)
     footnote(file, options)
 

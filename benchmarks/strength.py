@@ -175,26 +175,27 @@ def job(game: str, seed: int, *, minutes: float | None, shipped: bool) -> dict[s
 
 def curves_of(metrics: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
     """What a run measured exactly as it learned, by measure: the decisions so far, and NashConv."""
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for row in metrics:
-        for name, found in row.items():
-            if name.startswith("eval/nash_conv") and name.endswith("/main"):
-                curves.setdefault(name.split("/")[1], []).append((row["global_step"], round(found, 4)))
-    return curves
+    found = {
+        measure: [(row["global_step"], round(row[key], 4)) for row in metrics if key in row]
+        for measure in CALLED
+        for key in [f"eval/{measure}/main"]
+    }
+    return {measure: points for measure, points in found.items() if points}
 
 
 def draw() -> None:
-    """The picture of the exact curves of all rows that have some; of several seeds the mean."""
+    """The picture of the exact curves that rows have, for each game the mean of its seeds."""
     charts = []
     for game in BOUNDS:
         mine = [row["curves"] for row in kept_rows("strength") if row["game"] == game and "curves" in row]
         series = []
-        for measure in dict.fromkeys(measure for curves in mine for measure in curves):
-            x, y = np.array([curves[measure] for curves in mine]).mean(0).T
-            name = f"{CALLED[measure]}, mean of {len(mine)} seeds"
-            series.append(Series(name, {"decisions": x.tolist()}, y.tolist()))
+        for measure, name in CALLED.items():
+            if lines := [curves[measure] for curves in mine if measure in curves]:
+                short = min(map(len, lines))
+                x, y = np.array([points[:short] for points in lines]).mean(0).T
+                series.append(Series(name, {"decisions": x.tolist()}, y.tolist()))
         if series:
-            charts.append(Curve(game, "NashConv", series))
+            charts.append(Curve(f"{game}, {len(mine)} seeds", "NashConv", series))
     if charts:
         write_picture(charts, RESULTS / "strength.svg", against="decisions")
 
@@ -228,7 +229,7 @@ def main() -> None:
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--minutes", type=float, help="of training at most, in place of the file's")
     made.add_argument("--ship", action="store_true", help="put what was learned into the package")
-    made.add_argument("--table", action="store_true", help="only print what is kept")
+    made.add_argument("--table", action="store_true", help="only print and draw what is kept")
     options = made.parse_args()
     if options.game and not options.table:
         row = job(options.game, options.seed, minutes=options.minutes, shipped=options.ship)

@@ -28,7 +28,7 @@ class _Kinds(TyperGroup):
     """Tells who names the game alone what comes before it."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[0] not in self.commands and not args[0].startswith("-"):
+        if len(args) == 1 and args[0] not in self.commands and not args[0].startswith("-"):
             raise ConfigError(f"what to write comes before its name: ludus new game {args[0]}")
         return super().resolve_command(ctx, args)
 

@@ -116,8 +116,8 @@ class Batch:
             ContractError: somebody is to move and may do nothing.
         """
         self._run(self._rows.uniform, self._mask, self._choice, self._dice)
-        if self._drawn_short():
-            self._check_masks(self._choice)
+        if self._drawn_short() and (row := self._refused(self._choice, empty=True)) >= 0:
+            raise self._stuck(row)
         return self._choice
 
     def step(self, actions: NDArray[Any], which: NDArray[np.bool_] | None = None) -> None:
@@ -145,10 +145,11 @@ class Batch:
         choice = self._taken(given)
         if which is not None:
             self._spare(self._marks("step", which), choice)
-        if (row := self._refused(choice)) >= 0:
-            self._check_masks(choice)
-            if self._illegal == 0:
-                self._refuse(row, self._fetched(given)[row])
+        settled = self._illegal > 0  # what is not legal is, but where nothing is
+        if (row := self._refused(choice, empty=settled)) >= 0:
+            if (stuck := row if settled else self._refused(choice, empty=True)) >= 0:
+                raise self._stuck(stuck)
+            self._refuse(row, self._fetched(given)[row])
         self._play(choice)
 
     def reset(self, which: NDArray[np.bool_] | None = None) -> None:
@@ -274,9 +275,9 @@ class Batch:
         """Change the choice of rows that are not marked, so that they are left alone."""
         np.putmask(choice, ~which, STAY)
 
-    def _refused(self, choice: Any) -> int:
-        """The first row where a seat is to move and cannot move so, or -1."""
-        return int(self._rows.refused(self._mask, choice, self.mover))
+    def _refused(self, choice: Any, *, empty: bool) -> int:
+        """The first row where a seat is to move and cannot move so, with `empty` where it cannot move at all, or -1."""
+        return int(self._rows.refused(self._mask, choice, self.mover, empty))
 
     # ------------------------------------------------------------------------------ inside
     def _marks(self, what: str, which: Any) -> Any:
@@ -305,13 +306,8 @@ class Batch:
             f"{', ...' * (len(possible) > 12)}. No row has moved"
         )
 
-    def _check_masks(self, choice: Any) -> None:
-        """Raise ContractError if somebody is to move in a row that is not left alone, and may do nothing."""
-        mover, played = self._fetched(self.mover), self._fetched(choice) != STAY
-        stuck = np.flatnonzero(~self._fetched(self.legal).any(1) & (mover >= 0) & played)
-        if stuck.size:
-            row = int(stuck[0])
-            raise ContractError(_without_a_move(self.game, row, f"seat {mover[row]}"))
+    def _stuck(self, row: int) -> ContractError:
+        return ContractError(_without_a_move(self.game, row, f"seat {self._fetched(self.mover)[row]}"))
 
 
 class PlainBatch(Batch):

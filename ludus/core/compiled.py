@@ -52,7 +52,7 @@ def rows() -> ModuleType:
     with compiling("rows"):
         mask, one = np.ones((1, 1), np.uint8), np.zeros(1, np.int32)
         module.uniform(mask, one, np.zeros(1, np.uint64), 0, 1)
-        module.refused(mask, one, np.zeros(1, np.int8))
+        module.refused(mask, one, np.zeros(1, np.int8), False)
     return module
 
 

@@ -97,7 +97,7 @@ class CudaBatch(Batch):
         mine.copy_to_device(np.ascontiguousarray(array, mine.dtype))
 
     def _drawn_short(self) -> bool:
-        return self._refused(self._choice) >= 0
+        return self._refused(self._choice, empty=True) >= 0
 
     def _taken(self, given: Any) -> Any:
         self._run(self._loops.take, given, self._given)
@@ -106,8 +106,8 @@ class CudaBatch(Batch):
     def _spare(self, which: Any, choice: Any) -> None:
         self._run(self._loops.spare, which, choice)
 
-    def _refused(self, choice: Any) -> int:
-        self._run(self._loops.refuse, self._mask, choice, self.mover, self._lowest)
+    def _refused(self, choice: Any, *, empty: bool) -> int:
+        self._run(self._loops.refuse, self._mask, choice, self.mover, empty, self._lowest)
         row = int(self._lowest.copy_to_host()[0])
         if row == self.n:
             return -1

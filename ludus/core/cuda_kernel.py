@@ -70,10 +70,10 @@ def spare_rows(which: Any, choice: Any) -> None:
 
 
 @cuda.jit(cache=True)
-def refuse_rows(mask: Any, choice: Any, who: Any, lowest: Any) -> None:
-    """Lower lowest (1,) to the first row whose choice is refused."""
+def refuse_rows(mask: Any, choice: Any, who: Any, empty: bool, lowest: Any) -> None:
+    """Lower lowest (1,) to the first row whose choice is refused, with `empty` where nothing is legal."""
     i = cuda.grid(1)
-    if i < choice.shape[0] and refused(mask[i : i + 1], choice[i : i + 1], who[i : i + 1]) >= 0:
+    if i < choice.shape[0] and refused(mask[i : i + 1], choice[i : i + 1], who[i : i + 1], empty) >= 0:
         cuda.atomic.min(lowest, 0, i)
 
 

@@ -94,12 +94,16 @@ def uniform(mask: Any, choice: Any, seed: Any, low: int, high: int) -> None:
 
 
 @jit(cache=True)
-def refused(mask: Any, choice: Any, who: Any) -> int:
-    """The first row that is not left alone and whose choice is not legal, though somebody is to move there, or -1."""
+def refused(mask: Any, choice: Any, who: Any, empty: bool) -> int:
+    """The first row that is not left alone and whose choice is not legal, though somebody is to move there, or -1.
+
+    With `empty`, the first of these rows where nothing is legal.
+    """
     for i in range(mask.shape[0]):
         if who[i] < 0 or choice[i] == STAY:
             continue
-        if choice[i] < 0 or choice[i] >= mask.shape[1] or not mask[i, choice[i]]:
+        illegal = choice[i] < 0 or choice[i] >= mask.shape[1] or not mask[i, choice[i]]
+        if illegal and (not empty or pick(mask, i, 0.0) < 0):
             return i
     return -1
 
@@ -247,7 +251,7 @@ def step(
                 a = pick(mask, i, draw(dice, i) if illegal == RANDOM else 0.0)
                 if a >= 0:
                     faults[i] += 1
-                elif faults[i] >= 0:  # somebody was to move and may do nothing: a negative number says so
+                elif faults[i] >= 0:  # in a stroll somebody may do nothing: a negative number says so
                     faults[i] = ~faults[i]
                 a = a if illegal == RANDOM else -1
                 if a < 0:

@@ -117,7 +117,8 @@ def _names(function: Any) -> list[str]:
 def _sources(rules: Any) -> str | None:
     """All that is compiled into a game's loops: the sources of functions, and the constants that they use.
 
-    Followed are functions that rules call, those too that numba compiled elsewhere, and what either takes from modules.
+    Followed are functions that rules call, those too that numba compiled elsewhere, and what either takes from modules,
+    from outer functions, and where a parameter is not given.
     None where the class cannot be imported or a source cannot be read, so that a change of the rules would go unseen.
     """
     home = sys.modules.get(rules.__module__)
@@ -125,7 +126,7 @@ def _sources(rules: Any) -> str | None:
         return None
     try:
         return _made_of(rules)
-    except (OSError, TypeError):
+    except (OSError, TypeError, ValueError):  # no source, or a name of an outer function that has no value
         return None
 
 
@@ -156,6 +157,7 @@ def _held(function: FunctionType) -> Iterator[tuple[str, Any]]:
     yield from zip(
         code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True
     )
+    yield from (function.__kwdefaults__ or {}).items()
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         yield name, cell.cell_contents
 

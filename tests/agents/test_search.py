@@ -104,11 +104,25 @@ def test_a_misspelt_setting_is_refused_and_not_passed_over() -> None:
         make_agent("minimax", game="tic_tac_toe", foo=1)
 
 
-def test_a_search_with_transpositions_keeps_a_position_once():
-    """21 stones: a tree of all ways to take them grows for ever, and there are 22 heaps for either seat to come to."""
-    agent = MCTS("nim", simulations=2000, transpositions=True)
-    list(play("nim", {"player_0": agent, "player_1": "first_legal"}, [0]))
-    assert len(agent._known) <= 2 * 21
+def test_a_search_with_transpositions_keeps_a_position_once(monkeypatch):
+    """To 21 stones there is a tree of all ways to take them, and fewer than 42 positions."""
+    grown = []
+    for transpositions in (False, True):
+        agent, known = MCTS("nim", simulations=500, transpositions=transpositions), []
+        monkeypatch.setattr(
+            agent, "_simulate", lambda *a, s=agent._simulate, k=known: (s(*a), k.append(a[0]))
+        )
+        list(play("nim", {"player_0": agent, "player_1": "first_legal"}, [0], max_steps=1))
+        ahead, nodes = [known[0]], {}
+        while ahead:
+            node = ahead.pop()
+            if id(node) not in nodes:
+                nodes[id(node)] = node
+                ahead += node.children.values()
+        grown.append((len(nodes), len({node.state.record for node in nodes.values()})))
+    (tree, positions), (graph, same) = grown
+    assert tree > positions > 30
+    assert graph == same > 30
 
 
 def test_without_transpositions_both_searches_are_one():

@@ -223,6 +223,19 @@ def test_a_mask_without_a_move_is_an_error(mode, illegal, monkeypatch) -> None:
             assert pickle.dumps(batch.state()) == before
 
 
+@pytest.mark.parametrize("illegal", ["raise", "forfeit", "random"])
+def test_a_mask_without_a_move_may_be_left_alone(illegal, monkeypatch) -> None:
+    monkeypatch.setattr(compiled, "mind", lambda *_: None)
+    batch = Batch(Stuck(), 2, illegal=illegal)
+    for _ in range(2):
+        batch.step(np.zeros(2, np.int64), which=np.array([True, False]))
+    batch.step(np.zeros(2, np.int64), which=np.array([False, True]))
+    assert batch.observation[:, 0].tolist() == [1, 2]
+    with pytest.raises(ContractError, match=r"row 0: seat 0 was to move"):
+        batch.step(np.zeros(2, np.int64))
+    assert batch.observation[:, 0].tolist() == [1, 2]
+
+
 def test_a_mask_without_a_move_is_forgotten_when_it_has_been_told(monkeypatch) -> None:
     monkeypatch.setattr(compiled, "mind", lambda *_: None)
     batch = Batch(Stuck(), 1, illegal="forfeit")
