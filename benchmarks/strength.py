@@ -49,7 +49,7 @@ from ludus.agents.exact import Tabular
 from ludus.agents.network import NetworkAgent, evaluator, network
 from ludus.agents.trained import ship
 from ludus.agents.tree import Puct, Search, Uct
-from ludus.arenas.web.curves import Curve, Series
+from ludus.arenas.web.curves import Curve, Series, series
 from ludus.arenas.web.picture import write_picture
 from ludus.config import load
 from ludus.core.exact import losses, nash_conv, tabular
@@ -175,12 +175,14 @@ def job(game: str, seed: int, *, minutes: float | None, shipped: bool) -> dict[s
 
 def curves_of(metrics: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
     """What a run measured exactly as it learned, by measure: the decisions so far, and NashConv."""
-    found = {
-        measure: [(row["global_step"], round(row[key], 4)) for row in metrics if key in row]
-        for measure in CALLED
-        for key in [f"eval/{measure}/main"]
+    lines = {measure: series(measure, metrics, f"eval/{measure}/main") for measure in CALLED}
+    return {
+        measure: [
+            (round(x), round(y, 4)) for x, y in zip(line.x["decisions"], line.y, strict=True) if y is not None
+        ]
+        for measure, line in lines.items()
+        if line is not None
     }
-    return {measure: points for measure, points in found.items() if points}
 
 
 def draw() -> None:
@@ -188,14 +190,14 @@ def draw() -> None:
     charts = []
     for game in BOUNDS:
         mine = [row["curves"] for row in kept_rows("strength") if row["game"] == game and "curves" in row]
-        series = []
+        drawn = []
         for measure, name in CALLED.items():
             if lines := [curves[measure] for curves in mine if measure in curves]:
                 short = min(map(len, lines))
                 x, y = np.array([points[:short] for points in lines]).mean(0).T
-                series.append(Series(name, {"decisions": x.tolist()}, y.tolist()))
-        if series:
-            charts.append(Curve(f"{game}, {len(mine)} seeds", "NashConv", series))
+                drawn.append(Series(name, {"decisions": x.tolist()}, y.tolist()))
+        if drawn:
+            charts.append(Curve(f"{game}, {len(mine)} seeds", "NashConv", drawn))
     if charts:
         write_picture(charts, RESULTS / "strength.svg", against="decisions")
 

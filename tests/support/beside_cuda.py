@@ -115,11 +115,12 @@ def small() -> None:
         assert len(said) == 1, said
         same(here, there)
     compiled.mind = cuda.mind = lambda *_: None  # which would see it before
-    here, there = pair(Stuck(), 3)
-    for batch in (here, there):
-        batch.stroll(2)
-    for act in (lambda b: b.random_actions(), lambda b: b.step(np.zeros(3, int)), lambda b: b.stroll(1)):
-        assert refusal(lambda: act(there)) == refusal(lambda: act(here))  # noqa: B023
+    for illegal in ("raise", "forfeit", "random"):
+        here, there = pair(Stuck(), 3, illegal=illegal)
+        for batch in (here, there):
+            batch.stroll(2)
+        for act in (lambda b: b.random_actions(), lambda b: b.step(np.zeros(3, int)), lambda b: b.stroll(1)):
+            assert refusal(lambda: act(there)) == refusal(lambda: act(here))  # noqa: B023
 
 
 class Blind(LeducPoker):
