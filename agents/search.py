@@ -286,9 +286,8 @@ class MCTS(Searcher):
                 node.children[move] = self._child(node, move)
             node.taken[move] += 1
             node = node.children[move]
-            again = self.transpositions and any(
-                node is one for one in path
-            )  # moves may lead round in a circle
+            # With transpositions moves may lead round in a circle.
+            again = self.transpositions and any(node is one for one in path)
             path.append(node)
             if again or (not node.visits and node.seat != CHANCE):
                 break
