@@ -302,10 +302,9 @@ def compare(names: Sequence[str], options: argparse.Namespace) -> None:
     """The table of all games."""
     here = options.device == "cpu"
     peers = {name for name in ("pyspiel", "pgx", "pettingzoo") if importlib.util.find_spec(name)}
-    os.environ["JAX_PLATFORMS"] = (
-        options.device
-    )  # an error of JAX's unless it finds a card: pip install 'jax[cuda13]'
-    peers &= peers if here else {"pgx"}
+    if not here:
+        peers &= {"pgx"}
+    os.environ["JAX_PLATFORMS"] = options.device  # for "cuda" JAX wants pip install 'jax[cuda13]'
     moved, file = copied() if here else 0.0, "speed" if here else "speed_cuda"
     kept = earlier(file).get("games", {})
     print(f"M moves/s{f'; memory copies {moved / 1e9:.1f} GB/s' if here else ''}\n\n{table(HEAD, [])}")
