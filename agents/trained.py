@@ -1,7 +1,7 @@
 """Agents that come with the package: the best of `make strength` that are small enough.
 
-`shipped/<game>/` holds a network (`ludus.agents.network`) or, where an average strategy was measured, its table
-(`ludus.agents.exact`), and `about.json`: for which rules it was trained, how, and what it was measured to be.
+`shipped/<game>/` holds a network (`ludus.agents.network`) or, where an average strategy was measured and is small, its
+table (`ludus.agents.exact`), and `about.json`: for which rules it was trained, how, and what it was measured to be.
 """
 
 from __future__ import annotations

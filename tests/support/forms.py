@@ -35,9 +35,11 @@ class Moment:
     next: int
 
 
-def record(game: ArrayGame, n: int, seed: int = 0, most: int = 10_000) -> list[list[Moment]]:
-    """N games by uniformly drawn moves, each at most so many moments long."""
-    batch = Batch(game, n, seed, autoreset="disabled")
+def record(
+    game: ArrayGame, n: int, seed: int = 0, most: int = 10_000, *, plain: bool = False
+) -> list[list[Moment]]:
+    """N games by uniformly drawn moves, each at most so many moments long; by a batch that is compiled or plain."""
+    batch = (PlainBatch if plain else Batch)(game, n, seed, autoreset="disabled")
     streams = batch.state()["streams"]
     batch.reset()
     games: list[list[Moment]] = [[] for _ in range(n)]
