@@ -370,6 +370,11 @@ def fresh(
         raise ConfigError(
             f"symmetric = true wants features of a game that has symmetries, which {game!r} has not"
         )
+    for given, widths in (("hidden", hidden), ("channels", channels)):
+        if isinstance(widths, int):
+            raise ConfigError(
+                f"{given} = {widths}: give the width of every layer, such as [{widths}, {widths}]"
+            )
     layers, bend = DEFAULTS[body]
     shape = Shape(
         features, moves, layers if hidden is None else tuple(hidden), tuple(channels), planes, activation or bend,

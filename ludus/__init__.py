@@ -116,7 +116,26 @@ GAMES.lazily(
         "spiral_kuhn_poker": "ludus.envs.cards.spiral_kuhn_poker",
         "spiral_negotiation": "ludus.envs.language.spiral_negotiation",
         "tic_tac_toe": "ludus.envs.board.tic_tac_toe",
-    }
+    },
+    versions={  # as the classes say, for the names of doors, which import none; others are at 0
+        "backgammon": 1,
+        "battleship": 1,
+        "breakthrough": 1,
+        "checkers": 1,
+        "colonel_blotto": 2,
+        "connect_four": 1,
+        "dark_hex": 2,
+        "dots_and_boxes": 1,
+        "go": 1,
+        "goofspiel": 1,
+        "hanabi": 1,
+        "hex": 1,
+        "no_limit_holdem": 1,
+        "othello": 1,
+        "phantom_tic_tac_toe": 2,
+        "pig": 1,
+        "spiral_kuhn_poker": 1,
+    },
 )
 GAMES.lazily(  # say nothing without the name of a foreign game
     {

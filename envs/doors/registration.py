@@ -18,7 +18,7 @@ def open_doors() -> None:
 
 
 def _enter(name: str) -> None:
-    """Register one game. Its version is known once it is imported; ours start at 0."""
+    """Register one game. A plug-in's version is known once it is imported: until then it goes by 0."""
     identity = f"ludus/{name}-v{GAMES.version(name)}"
     _enter_gymnasium(identity, name)
     _enter_pettingzoo(identity, name)

@@ -47,12 +47,14 @@ class Card:
         parts: lines by part: contract, doors, determinism.
         speed: what is counted, and how many a second.
         advice: lines that the author may add, each with what it brings.
+        plain: why the rules of an array game run as ordinary Python; empty where they are compiled.
     """
 
     game: str
     parts: dict[str, tuple[Line, ...]]
     speed: dict[str, float]
     advice: tuple[tuple[str, str], ...]
+    plain: str = ""
 
     @property
     def broken(self) -> list[Line]:
@@ -80,6 +82,8 @@ class Card:
             shown.add_section()
         for k, (what, rate) in enumerate(self.speed.items()):
             shown.add_row("" if k else "speed", what, "", f"{rate:,.0f} a second")
+        if self.plain:
+            shown.add_row("", "", "", f"[yellow]not compiled[/]: {escape(self.plain)}")
         shown.add_section()
         for k, (code, brings) in enumerate(self.advice):
             shown.add_row("" if k else "to add", "", "", f"[bold]{escape(code)}[/]\n{escape(brings)}")
@@ -92,12 +96,12 @@ def score(game: Game[Any], *, episodes: int = 20, seed: int = 0) -> Card:
     plays = not {line.name for line in report.broken} & {"random play", "arrays"}
     doors = [_tried(game, *door, plays=plays) for door in DOORS]
     again = _tried(game, *AGAIN, plays=plays)
-    speed = {"decisions, scalar rules": report.steps_per_second}
+    speed, why = {"decisions, scalar rules": report.steps_per_second}, ""
     if isinstance(game, ArrayGame) and plays:
         why = refusal(game)
-        speed[f"decisions, batch of 1024{why and ', not compiled: '}{why}"] = _batch_speed(game)
+        speed["decisions, batch of 1024"] = _batch_speed(game)
     parts = {"contract": report.lines, "doors": tuple(doors), "determinism": (again,)}
-    return Card(report.game, parts, speed, tuple(_advice(game, plays=plays)))
+    return Card(report.game, parts, speed, tuple(_advice(game, plays=plays)), why)
 
 
 def _tried(

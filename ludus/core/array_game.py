@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.compiled import kernel
-from ludus.core.errors import ContractError, IllegalMove
+from ludus.core.errors import ROUNDING, ContractError, IllegalMove, no_mover, no_odds
 from ludus.core.game import CHANCE, Choice, Game, Interface, Seat, View, settings
 from ludus.core.position import Desk, Position, Record, Sight
-from ludus.core.sources import COMPILED, helpers
+from ludus.core.sources import COMPILED, PARTS, helpers
 from ludus.core.symmetry import Symmetry
 
 NATURE = -1  # what `mover` returns when chance decides,
@@ -33,6 +33,7 @@ MADE_AGAIN = frozenset({  # attributes of a game that no copy of it takes along
     "first", "_opening", "_known", "_choices", "_chances", "_desk", "_loops", "_turns", "_unpaid", "_asked", "_played", "_remembers",
     "_rules",
 })  # fmt: skip
+DTYPES = ("uint8", "int16", "float32")  # of features
 NOBODY = np.zeros(0, np.int32)  # the moves of those who move at once, where one moves alone
 TRIED = 8192  # positions after which a scalar game asks whether it pays to keep what it was asked about them,
 REMEMBERED = 1 << 16  # and how many it keeps if so, a kilobyte or so each,
@@ -123,8 +124,23 @@ class ArrayGame(Game[Position]):
         """The first position, (1,) of the record type.
 
         Raises:
-            ContractError: a field is called as something that numpy's records have anyway.
+            ContractError: the class leaves something out, a rule is no static function, or a field is called as something
+                that numpy's records have anyway.
         """
+        for name in ("record", "moves", "shape"):
+            if not hasattr(self, name):
+                raise ContractError(f"an array game has to say `{name}`, and {type(self).__name__} does not")
+        if not isinstance(self.shape, tuple):
+            raise ContractError(
+                f"{self!r}: shape is {self.shape!r}, and not a tuple of lengths such as (3, 3)"
+            )
+        if self.dtype not in DTYPES:
+            raise ContractError(f"{self!r}: dtype is {self.dtype!r}, and not {', '.join(map(repr, DTYPES))}")
+        for part in PARTS:
+            if not isinstance(inspect.getattr_static(type(self), part), staticmethod):
+                raise ContractError(
+                    f"{self!r}: `{part}` is a function of the record: write @staticmethod above it"
+                )
         if taken := set(self.record.names or ()) & set(dir(np.record)):
             raise ContractError(
                 f"{self!r}: a field of the record may not be called {', '.join(sorted(taken))}: numpy's records have "
@@ -155,7 +171,11 @@ class ArrayGame(Game[Position]):
 
     def turn(self, state: Position) -> tuple[Seat, ...]:
         mover = state.mover if state.game is self else None
-        return self._turns[self._mover(state) if mover is None else mover]
+        mover = self._mover(state) if mover is None else mover
+        try:
+            return self._turns[mover]
+        except KeyError:
+            raise no_mover(repr(self), mover, len(self.seats)) from None
 
     def _own(self, state: Position) -> Position:
         """The position, without what another game has worked out of it."""
@@ -207,8 +227,12 @@ class ArrayGame(Game[Position]):
         if chance is None:
             if len(self._chances) * len(odds) >= LEAVES:
                 self._chances.clear()
-            shares = enumerate(np.frombuffer(odds).tolist())
-            chance = self._chances[odds] = tuple((outcome, share) for outcome, share in shares if share > 0)
+            shares = np.frombuffer(odds).tolist()
+            if not abs(sum(shares) - 1) < ROUNDING:
+                raise no_odds(repr(self), sum(shares))
+            chance = self._chances[odds] = tuple(
+                (one, share) for one, share in enumerate(shares) if share > 0
+            )
         return chance
 
     def chance(self, state: Position) -> Sequence[tuple[int, float]]:

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ludus.core.diagnosis import explained, writes_to
-from ludus.core.errors import ContractError
+from ludus.core.diagnosis import explained, uses
+from ludus.core.errors import ROUNDING, ContractError, no_mover, no_odds
 from ludus.core.sources import (
     COMPILED,
     HEAD,
@@ -171,7 +171,24 @@ def uncompiled(game: Any) -> ModuleType:
 
 @functools.cache
 def _uncompiled(rules: Any, traits: tuple[tuple[str, Any], ...]) -> ModuleType:
-    return in_memory(rules.__name__, rule_functions(rules) | dict(traits), "".join(template()), as_it_is)
+    return in_memory(rules.__name__, _minded(rules, **dict(traits)), "".join(template()), as_it_is)
+
+
+def _minded(rules: Any, **traits: Any) -> dict[str, Any]:
+    """The rules, which as ordinary Python refuse a mover or odds that are none; compiled they would go on."""
+
+    def mover(s: Any) -> int:
+        who: int = rules.mover(s)
+        if not -3 <= who < traits["SEATS"]:
+            raise no_mover(rules.__name__, who, traits["SEATS"])
+        return who
+
+    def odds(s: Any, out: Any) -> None:
+        rules.odds(s, out)
+        if not abs(out.sum() - 1) < ROUNDING:
+            raise no_odds(rules.__name__, out.sum())
+
+    return {**rule_functions(rules), **traits, "mover": mover, "odds": odds}
 
 
 def traits_of(game: Any, block: int = BLOCK) -> tuple[tuple[str, Any], ...]:
@@ -202,12 +219,12 @@ def _trial(game: Any, loops: ModuleType) -> str:
             f"{game!r}: numba cannot compile its rules, which run as ordinary Python, hundreds of times slower (rules may "
             f"not allocate, and use numbers and the record's fields alone). {explained(fault)}"
         )
-    except KeyError as fault:  # so numba says that rules write to a field which is not there
+    except KeyError as fault:  # so numba says that rules name a field which is not there
         field = str(fault.args[0]) if fault.args else ""
-        if not field.isidentifier() or not (places := writes_to(type(game), field)):
+        if not field.isidentifier() or not (places := uses(type(game), field)):
             raise
         raise ContractError(
-            f"{game!r}: {places[0]} writes to {field!r}, and the record's fields are {', '.join(game.record.names)}"
+            f"{game!r}: {places[0]} names {field!r}, and the record's fields are {', '.join(game.record.names)}"
         ) from fault
     return ""
 

@@ -24,6 +24,8 @@ from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
+ROUNDING = 1e-6  # by which odds may miss their sum
+
 
 class LudusError(Exception):
     """The root of the tree drawn above."""
@@ -39,7 +41,7 @@ class UnknownName(LudusError, KeyError):
     def __init__(self, kind: str, given: object, known: Iterable[object]) -> None:
         names = sorted(str(name) for name in known)
         near = nearest(str(given), names)
-        hint = f"; did you mean {near!r}?" if near else ";"
+        hint = f"; did you mean {near!r}?" if near else "."
         self.message = f"unknown {kind} {str(given)!r}{hint} Known: {', '.join(names) or 'none'}"
         super().__init__(self.message)
 
@@ -126,6 +128,18 @@ class HiddenState(ConfigError):
 
 class TrainingError(LudusError, FloatingPointError):
     """Training cannot go on."""
+
+
+def no_mover(game: Any, given: int, seats: int) -> ContractError:
+    """What to raise where `mover` names nobody."""
+    return ContractError(
+        f"{game}: mover returned {given}; it is a seat's index, 0 to {seats - 1}, or NATURE (-1), OVER (-2) or TOGETHER (-3)"
+    )
+
+
+def no_odds(game: Any, total: float) -> ContractError:
+    """What to raise where nature's odds are none."""
+    return ContractError(f"{game}: the odds of a chance move sum to {total:.6g}, not to 1")
 
 
 def nearest(given: str, known: Iterable[str]) -> str | None:

@@ -56,7 +56,8 @@ def tabular(game: Rules, agent: Agent, *, samples: int = 0, seed: int = 0) -> di
     requests = questions(tables, seed=seed)
     if samples < 1:
         raise ValueError(
-            f"{agent.name} does not tell its probabilities: say how many `samples` to ask it for"
+            f"{agent.name} does not tell its probabilities: say how many decisions to count at each information state, "
+            "`tabular(game, agent, samples=64)`, on the command line --samples 64"
         )
     counts = [np.zeros(len(options.names)) for options in tables.options]
     for _ in range(samples):

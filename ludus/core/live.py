@@ -36,8 +36,13 @@ def ask(agent: Agent, requests: list[Request]) -> Sequence[Decision]:
         decisions = agent.act(requests)
     except MACHINERY as fault:  # nobody knows which request it was: every one of them failed
         return [Decision(broken(fault))] * len(requests)
-    if len(decisions) != len(requests):
-        raise ContractError(f"{agent.name} answered {len(requests)} requests with {len(decisions)} decisions")
+    if (count := 0 if decisions is None else len(decisions)) != len(requests):
+        raise ContractError(f"{agent.name} answered {len(requests)} requests with {count} decisions")
+    for decision in decisions:
+        if not isinstance(decision, Decision):
+            raise ContractError(
+                f"{agent.name} answered a request with {decision!r}: `act` gives a Decision for each, Decision(move)"
+            )
     return decisions
 
 

@@ -21,16 +21,18 @@ from ludus.core.live import MACHINERY, Live, ask, broken, with_task
 from ludus.core.match import Match
 from ludus.core.registry import make, seat_up
 
+FEW, MANY = 64, 1024  # tables
+
 
 @overload
-def play(what: Match | Iterable[Match], *, at_once: int = 1024) -> Iterator[Episode]: ...
+def play(what: Match | Iterable[Match], *, at_once: int | None = None) -> Iterator[Episode]: ...
 @overload
 def play(
     what: str | Game[Any],
     lineup: Mapping[Seat, Agent | str],
     seeds: Iterable[int],
     *,
-    at_once: int = 1024,
+    at_once: int | None = None,
     **match: Any,
 ) -> Iterator[Episode]: ...
 def play(
@@ -38,7 +40,7 @@ def play(
     lineup: Mapping[Seat, Agent | str] | None = None,
     seeds: Iterable[int] | None = None,
     *,
-    at_once: int = 1024,
+    at_once: int | None = None,
     **match: Any,
 ) -> Iterator[Episode]:
     """Play matches, or one game with one lineup on many seeds; yield episodes as they finish.
@@ -47,8 +49,9 @@ def play(
         what: matches, or a game (or its name) with `lineup` and `seeds`.
         lineup: agents, or names of registered ones, by seat or role.
         seeds: one episode is played for each.
-        at_once: how many tables are live at a time. Models answer many requests sooner than few; agents that answer
-            at once play most games a second with 16 to 64.
+        at_once: how many tables are live at a time. By default 64, with which agents that answer at once play most games
+            a second, and slow ones finish their first soon; or 1024, if somebody answers at a pace of its own, as
+            language models do, who answer many sooner than few.
         match: further fields of `Match` for the short form, such as `illegal` or `max_steps`.
 
     Example:
@@ -78,10 +81,10 @@ class _Seated(dict[Seat, Agent]):
 class _Hall:
     """The tables that are live, and the requests that wait for agents."""
 
-    def __init__(self, at_once: int) -> None:
-        if at_once < 1:
+    def __init__(self, at_once: int | None) -> None:
+        if at_once is not None and at_once < 1:
             raise ValueError(f"at least one table must be live, not {at_once}")
-        self.at_once = at_once
+        self.at_once, self._given = at_once or FEW, at_once is not None
         self.live: dict[str, Live] = {}
         self.queues: dict[int, tuple[Agent, list[Request]]] = {}
         self.out: dict[int, tuple[Any, dict[int, Request]]] = {}  # held by agents with a pace of their own
@@ -121,6 +124,8 @@ class _Hall:
             game = with_task(game, match.task)
         seated = isinstance(match.lineup, _Seated) and match.task is None
         agents: Any = match.lineup if seated else seat_up(game, match.lineup, self._agents)
+        if not self._given and any(hasattr(agent, "submit") for agent in agents.values()):
+            self.at_once = MANY
         live = Live(match, game, agents)
         self.live[live.key] = live
         self._advance(live)

@@ -32,16 +32,20 @@ class Registry:
         self.kind, self.group = kind, group
         self._makers: dict[str, Callable[..., Any]] = {}
         self._modules: dict[str, str] = {}  # name -> module whose import registers it
+        self._versions: dict[str, int] = {}  # of games whose rules have changed
         self._broken: set[str] = set()
         self._unlisted: set[str] = set()
         self._followers: list[Callable[[str], None]] = []
 
-    def lazily(self, names: Mapping[str, str], *, listed: bool = True) -> None:
+    def lazily(
+        self, names: Mapping[str, str], *, versions: Mapping[str, int] | None = None, listed: bool = True
+    ) -> None:
         """Make names known whose modules are imported only when they are asked for.
 
         Unlisted ones can be made, but are not among `names`: they say nothing without parameters.
         """
         self._modules.update(names)
+        self._versions.update(versions or {})
         if not listed:
             self._unlisted.update(names)
         self._announce(names)
@@ -58,14 +62,16 @@ class Registry:
                 follower(name)
 
     def version(self, name: str) -> int:
-        """The version of `name` as far as it is known without importing anything: 0 at first."""
-        return int(getattr(self._makers.get(name), "version", 0))
+        """The version of `name` as far as it is known without importing anything: a plug-in's is 0 at first."""
+        return int(getattr(self._makers.get(name), "version", self._versions.get(name, 0)))
 
     def add(self, name: str, maker: Maker) -> Maker:
         """Register `maker`; the same maker may be registered twice, another may not."""
+        if (module := self._modules.get(name)) and module not in sys.modules:
+            importlib.import_module(module)  # whose maker has the name
         known = self._makers.get(name)
         if known is not None and _place(known) != _place(maker):
-            raise ValueError(f"{self.kind} {name!r} is already registered by {_place(known)}")
+            raise ValueError(f"{self.kind} {name!r} is already registered by {_place(known)}: take another")
         self._makers[name] = maker
         self._announce([name])
         return maker
@@ -225,6 +231,9 @@ def seat_up(
 
     One name makes one agent, shared by all the seats it is written at, and by all lineups that are
     given the same `made`; of those that are made for a game, one for each game.
+
+    Raises:
+        TypeError: what a seat is given is neither an agent nor the name of one.
     """
     made = {} if made is None else made
     table: dict[Seat, Agent] = {}
@@ -234,6 +243,10 @@ def seat_up(
             if key not in made:
                 made[key] = agent_for(game, occupant)
             occupant = made[key]
+        if isinstance(occupant, type) or not (hasattr(occupant, "act") and hasattr(occupant, "name")):
+            raise TypeError(
+                f"{game.id}: {seat} is given {occupant!r}, and not an agent, which has a `name` and `act(requests)`"
+            )
         table[seat] = occupant
     return table
 

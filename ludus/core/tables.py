@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.agent import Agent, Request, information
-from ludus.core.array_game import NATURE, OVER, ArrayGame
+from ludus.core.array_game import NATURE, OVER, TOGETHER, ArrayGame
 from ludus.core.compiled import called, kernel, opened
-from ludus.core.errors import ContractError, TooLarge
+from ludus.core.errors import ROUNDING, ContractError, TooLarge, no_mover, no_odds
 from ludus.core.game import CHANCE, Choice, Game, Move, Seat, View
 from ludus.core.position import Position
 from ludus.core.registry import agent_for, as_game
@@ -70,6 +70,9 @@ class Tables:
     pasts: tuple[Past, ...]
     options: tuple[Choice, ...]
 
+    def __repr__(self) -> str:
+        return f"Tables({self.game!r}: {len(self.mover):,} positions, {len(self.names):,} information states)"
+
 
 def tabulate(game: Game[Any] | str, *, unfold: bool | None = None, limit: int = LIMIT) -> Tables:
     """Every position of a finite game.
@@ -97,7 +100,8 @@ def too_many(game: Game[Any], limit: int) -> TooLarge:
     """What to raise for a game of more positions than the limit."""
     return TooLarge(
         f"{game!r} has more than {limit:,} positions, about 10^{estimated(game):.0f} as a tree: too many to tabulate; "
-        "what best responses gain can be learned instead (`ludus exploit --learn`, ludus.training.responses)"
+        "what best responses gain can be learned instead (`ludus exploit --learn`, ludus.training.responses), or a larger "
+        "table asked for (ludus.tabulate(game, limit=...))"
     )
 
 
@@ -177,6 +181,8 @@ class _Records(_Growth):
             for low in range(0, len(here), rows):
                 part, parents = here[low : low + rows], numbers[low : low + rows]
                 after, pay, odds, mask, who = expand(game, part)
+                if (strange := (who < TOGETHER) | (who >= len(game.seats))).any():
+                    raise no_mover(repr(game), int(who[strange][0]), len(game.seats))
                 self.mover += who.tolist()
                 self.info += self._look(part, who, mask[:, : len(game.moves)]).tolist()
                 row, action = np.nonzero(mask)
@@ -355,14 +361,22 @@ def _assemble(grown: _Growth, unfold: bool) -> Tables:
         raise ContractError(f"{grown.game!r}: nothing is legal at {grown.names[int(some.argmin())]!r}")
     columns = [np.concatenate(column) for column in zip(*grown.edges, strict=True)]
     parent, child = columns[0].astype(np.int32), columns[1].astype(np.int32)
-    info = np.array(grown.info, np.int32)
-    level = _levels(parent, child, info, len(grown.known))
+    info, mover = np.array(grown.info, np.int32), np.array(grown.mover, np.int8)
+    sums = np.bincount(parent, columns[3], len(mover))[mover == NATURE]
+    if (wrong := sums[~(abs(sums - 1) < ROUNDING)]).size:
+        raise no_odds(repr(grown.game), wrong[0])
+    if (level := _levels(parent, child, info, len(grown.known))) is None:
+        raise ContractError(
+            f"{grown.game!r}: positions lead back to themselves, or a seat forgets what it knew: not a finite game with "
+            "perfect recall. A count of moves in the record ends it; where views leave out what was seen before, "
+            "view_is_complete = False"
+        )
     order = np.lexsort((columns[2], parent, level[parent]))
     parent, child = parent[order], child[order]
     bounds = np.flatnonzero(np.diff(level[parent], prepend=-1))
     levels = tuple(slice(int(a), int(b)) for a, b in zip(bounds, [*bounds[1:], len(parent)], strict=True))
     return Tables(
-        game=grown.game, mover=np.array(grown.mover, np.int8), info=info, parent=parent, child=child,
+        game=grown.game, mover=mover, info=info, parent=parent, child=child,
         action=columns[2][order].astype(np.int32), odds=columns[3][order].astype(np.float64), pay=columns[4][order],
         levels=levels, starts=tuple(np.flatnonzero(np.diff(parent[span], prepend=-1)) for span in levels),
         owner=np.array(grown.owner, np.int8), legal=legal, names=tuple(grown.names), tree=unfold,
@@ -372,8 +386,8 @@ def _assemble(grown: _Growth, unfold: bool) -> Tables:
 
 def _levels(
     parent: NDArray[np.int32], child: NDArray[np.int32], info: NDArray[np.int32], infos: int
-) -> NDArray[np.int32]:
-    """(X,) the longest way to each position, positions of one information state on one level."""
+) -> NDArray[np.int32] | None:
+    """(X,) the longest way to each position, positions of one information state on one level; None if there is no longest."""
     owned = info >= 0
     node = np.where(
         owned, info, infos + np.cumsum(~owned) - 1
@@ -396,9 +410,5 @@ def _levels(
         np.subtract.at(owed, end[edges], 1)
         reached = np.unique(end[edges])
         ready = reached[owed[reached] == 0]
-    if settled < nodes:
-        raise ContractError(
-            "positions lead back to themselves, or a seat forgets what it knew: not a finite game"
-        )
     levels: NDArray[np.int32] = level[node]
-    return levels
+    return levels if settled == nodes else None

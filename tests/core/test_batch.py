@@ -15,12 +15,14 @@ from small_games import Stuck
 import ludus
 from ludus.core import compiled
 from ludus.core.array_game import ArrayGame
-from ludus.core.batch import Batch
+from ludus.core.batch import Batch, PlainBatch
 from ludus.core.compiled import kernel
 from ludus.core.errors import ConfigError, ContractError, IllegalMove, UnknownName
 from ludus.core.game import CHANCE
+from ludus.core.play import play
 from ludus.core.position import Position
 from ludus.core.sources import COMPILED, _made_of, cache_folder
+from ludus.core.tables import tabulate
 
 ARRAYS = ("observation", "legal", "mover", "reward", "done", "opening")
 GAMES = ("connect_four", "kuhn_poker", "leduc_poker", "rock_paper_scissors", "tic_tac_toe")
@@ -413,12 +415,116 @@ class Misspelt(Stuck):
         s.stoens = 2
 
 
+class Misread(Stuck):
+    """Its rules read a field that the record has not."""
+
+    @staticmethod
+    def move(s, a, pay) -> None:
+        s.stones -= s.stoens
+
+
 @pytest.mark.skipif(not COMPILED, reason="numba is not installed")
-def test_a_misspelt_field_is_told_with_its_line() -> None:
-    with pytest.raises(
-        ContractError, match=r"Misspelt\.move \(.*test_batch\.py, line \d+\) writes to 'stoens'.*stones"
+@pytest.mark.parametrize("rules", [Misspelt, Misread])
+def test_a_misspelt_field_is_told_with_its_line(rules) -> None:
+    told = rf"{rules.__name__}\.move \(.*test_batch\.py, line \d+\) names 'stoens'.*stones"
+    with pytest.raises(ContractError, match=told):
+        Batch(rules(), 3)
+
+
+class Listing(Stuck):
+    """Its rules make a list."""
+
+    @staticmethod
+    def move(s, a, pay) -> None:
+        s.stones -= len([k for k in range(3) if k])
+
+
+class Mixing(Stuck):
+    """Its rules hold things of two kinds in one dictionary."""
+
+    @staticmethod
+    def move(s, a, pay) -> None:
+        known = {"a": (1, 2), 3: None}
+        s.stones -= len(known)
+
+
+@pytest.mark.skipif(not COMPILED, reason="numba is not installed")
+@pytest.mark.parametrize(("rules", "line", "why"), [(Listing, 2, "makes a list"), (Mixing, 2, "dict")])
+def test_what_numba_says_is_told_with_line_and_reason(rules, line, why) -> None:
+    place = inspect.getsourcelines(rules.move)[1] + line
+    with pytest.warns(UserWarning, match=rf"test_batch\.py, line {place}: (?!Failed).*{why}"):
+        Batch(rules(), 3)
+
+
+def left_out(name):
+    """An array game's class without one of its attributes."""
+    written = {
+        part: vars(Stuck)[part]
+        for part in vars(Stuck)
+        if part in ("mover", "legal", "move", "observe", "describe")
+    }
+    facts = {
+        fact: getattr(Stuck, fact) for fact in ("id", "seats", "record", "moves", "shape") if fact != name
+    }
+    return type("Half", (ArrayGame,), written | facts)
+
+
+@pytest.mark.parametrize("name", ["record", "moves", "shape"])
+def test_what_a_class_leaves_out_is_named(name) -> None:
+    for use in (
+        lambda game: Batch(game, 2),
+        lambda game: list(play(game, {"player": "uniform"}, [0])),
+        tabulate,
     ):
-        Batch(Misspelt(), 3)
+        with pytest.raises(ContractError, match=rf"has to say `{name}`, and Half does not"):
+            use(left_out(name)())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [({"shape": 2}, r"shape is 2.*tuple"), ({"dtype": "float64"}, r"'float64'.*'uint8', 'int16', 'float32'"),
+     ({"legal": lambda self, s, seat, out: None}, "`legal`.*@staticmethod")],
+)  # fmt: skip
+def test_what_a_class_says_wrongly_is_told(wrong, told) -> None:
+    with pytest.raises(ContractError, match=told):
+        Batch(type("Wrong", (Stuck,), wrong)(), 2)
+
+
+class Nobody(Stuck):
+    """A third seat of one is to move."""
+
+    @staticmethod
+    def mover(s) -> int:
+        return 2
+
+
+class Unfair(Stuck):
+    """Nature's outcomes come to more than one."""
+
+    outcomes = 2
+
+    @staticmethod
+    def mover(s) -> int:
+        return -1 if s.stones > 2 else -2 if s.stones < 2 else 0
+
+    @staticmethod
+    def odds(s, out) -> None:
+        out[:] = 0.6
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"), [(Nobody, r"mover returned 2; .*index, 0 to 0, or NATURE"), (Unfair, r"odds .* sum to 1\.2, not to 1")]
+)  # fmt: skip
+def test_a_mover_or_odds_that_are_none_are_refused_by_every_form(rules, told) -> None:
+    forms = (
+        lambda game: Batch(game, 2).stroll(50),
+        lambda game: PlainBatch(game, 2).stroll(50),
+        lambda game: list(play(game, {"player": "uniform"}, range(2))),
+        tabulate,
+    )
+    for form in forms:
+        with pytest.raises(ContractError, match=told):
+            form(rules())
 
 
 def doubled(n):

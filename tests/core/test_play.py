@@ -169,6 +169,16 @@ def test_broken_wires_fail_the_seat_and_bugs_are_raised() -> None:
             list(play("kuhn_poker", {"player_0": Wire(bug), "player_1": Says(0)}, [0]))
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"), [([1], r"answered a request with 1: .*Decision\(move\)"), (None, "1 requests with 0 decisions")]
+)  # fmt: skip
+def test_an_agent_that_gives_no_decisions_is_told(answer, told) -> None:
+    wordless = Says(0)
+    wordless.act = lambda requests: answer
+    with pytest.raises(ContractError, match=told):
+        list(play("kuhn_poker", {"player": wordless}, [0]))
+
+
 def test_an_agent_that_answers_twice_is_told() -> None:
     class Twice(Dawdler):
         def poll(self):
@@ -186,6 +196,29 @@ def test_agents_with_a_pace_of_their_own_are_heard_beside_busy_ones() -> None:
     matches += [Match("kuhn_poker", {"player": busy}, seed=s) for s in range(100)]
     order = [e.lineup["player_0"] for e in play(matches, at_once=2)]
     assert order.index("dawdler") < 10
+
+
+@pytest.mark.parametrize(("given", "most"), [({}, 64), ({"at_once": 100}, 100)])
+def test_few_tables_are_live_unless_somebody_keeps_a_pace_of_its_own(given, most) -> None:
+    class Counts(Uniform):
+        most = 0
+
+        def act(self, requests):
+            self.most = max(self.most, len(requests))
+            return super().act(requests)
+
+    class Waits(Dawdler):
+        most = 0
+
+        def submit(self, requests):
+            super().submit(requests)
+            self.most = max(self.most, len(self.waiting))
+
+    at_once, patient = Counts(), Waits(per_poll=1000)
+    list(play("kuhn_poker", {"player": at_once}, range(300), **given))
+    list(play("kuhn_poker", {"player": patient}, range(300), **given))
+    assert at_once.most == most
+    assert patient.most == given.get("at_once", 300)
 
 
 def test_who_stops_listening_leaves_no_session_open() -> None:
@@ -241,6 +274,9 @@ def test_lineups_are_checked() -> None:
         list(play("kuhn_poker", {"player": "uniformm"}, [0]))
     with pytest.raises(ConfigError, match=r"a lineup says who sits where, .*not 'uniform'"):
         list(play("kuhn_poker", "uniform", [0]))
+    for nobody in (3, Says, object()):
+        with pytest.raises(TypeError, match=r"player_0 is given .*not an agent, which has a `name` and `act"):
+            list(play("kuhn_poker", {"player": nobody}, [0]))
     with pytest.raises(TypeError, match=r"one for each episode, such as range\(10\), not 3"):
         list(play("kuhn_poker", {"player": "uniform"}, 3))
     with pytest.raises(ConfigError, match="takes no task"):

@@ -98,8 +98,13 @@ def test_the_doors_names_are_understood() -> None:
     assert make("ludus/kuhn_poker-v0").id == "kuhn_poker"
 
 
-def test_a_name_is_given_once() -> None:
-    with pytest.raises(ValueError, match="already registered by"):
+@pytest.mark.parametrize("imported", [True, False])
+def test_a_name_is_given_once(imported, monkeypatch) -> None:
+    make("nim")
+    if not imported:
+        monkeypatch.delitem(registry.GAMES._makers, "nim")
+        monkeypatch.delitem(sys.modules, "ludus.envs.board.nim")
+    with pytest.raises(ValueError, match=r"already registered by ludus\.envs\.board\.nim"):
         registry.register("nim")(type("Other", (), {"__module__": "elsewhere"}))
 
 

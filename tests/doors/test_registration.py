@@ -81,6 +81,13 @@ def test_one_library_without_the_other():
     ]
 
 
+def test_versions_are_known_before_a_game_is_imported():
+    known = python(
+        "import ludus, gymnasium; print(*[one for one in gymnasium.registry if one.startswith('ludus/')])"
+    )
+    assert set(known) == {f"ludus/{name}-v{ludus.make(name).version}" for name in ludus.games()}
+
+
 def test_importing_ludus_imports_no_game_and_nothing_heavy():
     code = "import sys, ludus; print(*(m for m in sys.modules if m.startswith('ludus.envs.') or m in "
     code += "('torch', 'numba', 'transformers', 'pygame', 'rlcard')))"

@@ -34,7 +34,7 @@ def arguments(game) -> dict[str, tuple[object, ...]]:
             states, states, whole, aside, bytes_, streams, streams, seen, mask, pay, pay, flags, bytes_, counts, odds,
             0, 0, 1.0, 0,
         ),
-        "uniform": (mask, whole, streams), "take": (counts, whole), "spare": (flags, whole), "refuse": (mask, whole, bytes_, whole),
+        "uniform": (mask, whole, streams), "take": (counts, whole), "spare": (flags, whole), "refuse": (mask, whole, bytes_, True, whole),
         "look": (states, counts, seen),
     }  # fmt: skip
 

@@ -141,3 +141,5 @@ def test_what_a_network_cannot_play_is_said():
         fresh(ludus.make("simple_negotiation"))
     with pytest.raises(ConfigError, match="free replies"):
         fresh(ludus.make("simple_negotiation"), words=64)
+    with pytest.raises(ConfigError, match=r"hidden = 64: .* \[64, 64\]"):
+        fresh(GAME, hidden=64)
