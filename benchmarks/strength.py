@@ -52,6 +52,7 @@ from ludus.agents.tree import Puct, Search, Uct
 from ludus.arenas.web.curves import Curve, Series, series
 from ludus.arenas.web.picture import write_picture
 from ludus.config import load
+from ludus.core.errors import LudusError
 from ludus.core.exact import losses, nash_conv, tabular
 from ludus.core.play import play
 from ludus.core.position import Position
@@ -61,7 +62,7 @@ from ludus.training.run import train
 
 HOME = Path(__file__).parents[1]
 SIMULATIONS, POSITIONS, DISCS, GAMES = 200, 1000, (12, 32), 200
-LARGEST = 1 << 20  # bytes of an average strategy that comes with the package; of larger ones the last policy does
+LARGEST = 1 << 20  # bytes of an average strategy that is shipped; in place of larger ones the last policy is
 
 
 class Bound(NamedTuple):
@@ -238,7 +239,12 @@ def main() -> None:
     made.add_argument("--table", action="store_true", help="only print and draw what is kept")
     options = made.parse_args()
     if options.game and not options.table:
-        row = job(options.game, options.seed, minutes=options.minutes, shipped=options.ship)
+        try:
+            row = job(options.game, options.seed, minutes=options.minutes, shipped=options.ship)
+        except LudusError as fault:
+            raise SystemExit(f"strength: {fault}") from fault
+        except KeyboardInterrupt:
+            raise SystemExit("stopped; the same command goes on from the last checkpoint") from None
         keep_row("strength", row, ("game", "seed"))
         print({name: found for name, found in row.items() if name != "curves"})
     draw()

@@ -71,7 +71,7 @@ def _run(settings: RunConfig, *, resume: bool, quiet: bool) -> Path:
     """
     from ludus.commands.seating import unreadable
     from ludus.core.errors import ConfigError, LudusError
-    from ludus.training.claims import outlook
+    from ludus.training.claims import outlook, stopped
     from ludus.training.distributed import World
     from ludus.training.run import train as run
     from ludus.training.store import checkpoints
@@ -83,6 +83,9 @@ def _run(settings: RunConfig, *, resume: bool, quiet: bool) -> Path:
         typer.echo(told, err=True)
     try:
         return run(settings, resume=resume, quiet=quiet)
+    except KeyboardInterrupt as stop:
+        typer.echo(stopped(folder), err=True)
+        raise typer.Exit(130) from stop
     except Exception as fault:
         if new and folder.exists() and not any(folder.glob("policies/*@init")):
             shutil.rmtree(folder)

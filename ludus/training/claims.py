@@ -41,8 +41,8 @@ def outlook(folder: Path, config: RunConfig, *, resume: bool) -> str:
     saved = checkpoints(folder)
     if saved and not resume:
         raise ConfigError(
-            f"{folder} holds a run already, with a checkpoint at step {steps_of(saved[-1])}: resume it (--resume), or "
-            "give this one another name (--out)"
+            f"{folder} holds a run already, with a checkpoint at step {steps_of(saved[-1])}: resume it (--resume, in "
+            "Python resume=True), or give this one another name (--out)"
         )
     if saved:
         return _going_on(folder, config, saved[-1])
@@ -67,6 +67,17 @@ def claim(folder: Path, config: RunConfig, *, resume: bool) -> None:
     dump(config, folder)
 
 
+def stopped(folder: Path) -> str:
+    """What an interrupted run has kept, in a sentence."""
+    saved = checkpoints(folder)
+    kept = (
+        f"kept up to step {steps_of(saved[-1])}: --resume goes on from there"
+        if saved
+        else "it has no checkpoint yet"
+    )
+    return f"stopped; {folder}: {kept}"
+
+
 @contextmanager
 def noted(folder: Path, *, writes: bool = True) -> Iterator[None]:
     """Write down of what a run failed that has no checkpoint: its folder is free for the next.
@@ -79,7 +90,8 @@ def noted(folder: Path, *, writes: bool = True) -> Iterator[None]:
         yield
     except BaseException as fault:
         if writes and not checkpoints(folder):
-            (folder / FAILED).write_text(f"{type(fault).__name__}: {fault}\n", encoding="utf-8")
+            told = f"{type(fault).__name__}: {fault}" if str(fault) else type(fault).__name__
+            (folder / FAILED).write_text(f"{told}\n", encoding="utf-8")
         raise
 
 

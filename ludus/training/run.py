@@ -44,6 +44,7 @@ from ludus.training.rollout import Table, smaller
 from ludus.training.searching import collector
 from ludus.training.settings import LearnerConfig, Phase, RunConfig
 from ludus.training.sharding import cut
+from ludus.training.stop import Stop
 from ludus.training.store import Parts, Store, arrays_of, tensors_of
 from ludus.training.transcripts import Library
 
@@ -168,11 +169,18 @@ class Run:
 
     # -------------------------------------------------------------------------------- the loop
     def go(self, *, quiet: bool = False) -> Path:
-        """Do the steps that are left; return the folder."""
-        with noted(self.folder, writes=self.world.first):
-            return self._steps(quiet=quiet)
+        """Do the steps that are left; return the folder.
 
-    def _steps(self, *, quiet: bool) -> Path:
+        Raises:
+            KeyboardInterrupt: Ctrl-C; a run of one process has finished its step and written a checkpoint.
+        """
+        with (
+            noted(self.folder, writes=self.world.first),
+            Stop() if self.world.size == 1 else nullcontext() as stop,
+        ):
+            return self._steps(stop, quiet=quiet)
+
+    def _steps(self, stop: Stop | None, *, quiet: bool) -> Path:
         began = time.monotonic() - self.seconds
         metrics = Metrics(self.config, self.store, self.done)
         if not self.done:
@@ -190,10 +198,14 @@ class Run:
                 every = self.config.checkpoint_every
                 if last:
                     self._finish()
-                if last or (every and step % every == 0):
+                asked = stop is not None and stop.asked
+                if last or asked or (every and step % every == 0):
                     self.checkpoint()
                 if last:
                     break
+                if asked:
+                    metrics.close()
+                    raise KeyboardInterrupt
         metrics.close()
         return self.folder
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import ludus
 from ludus.config import load
 from ludus.core.errors import ConfigError, TrainingError
 from ludus.training import run as run_module
-from ludus.training.claims import outlook
+from ludus.training.claims import outlook, stopped
 from ludus.training.configuration import stored
 from ludus.training.learner import Learner
 from ludus.training.metrics import VOLATILE, Metrics
@@ -136,6 +138,34 @@ def test_a_run_is_a_folder(whole):
         fresh = ludus.make_agent("network", path=folder / "policies" / f"{name}@init")
         assert trained.version > fresh.version == 0
         assert trained.fingerprint() != fresh.fingerprint()
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_keeps_the_step_and_a_second_one_stops_at_once(whole, tmp_path, monkeypatch, presses):
+    kind, complete = whole
+    config, step = config_of(kind, tmp_path, "checkpoint_every=0"), Run._step
+
+    def pressed(self, number):
+        line = step(self, number)
+        for _ in range(presses if number == 6 else 0):
+            os.kill(os.getpid(), signal.SIGINT)
+        return line
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "_step", pressed)
+            with pytest.raises(KeyboardInterrupt):
+                train(config, quiet=True)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    folder = tmp_path / "run"
+    assert [path.name for path in Store(folder).checkpoints()] == ["step_00000006"] * (presses == 1)
+    told = stopped(folder)
+    assert ("kept up to step 6: --resume" if presses == 1 else "no checkpoint yet") in told
+    assert lines(train(config, resume=True, quiet=True)) == lines(complete)
+    same_weights(final(folder), final(complete))
 
 
 def test_the_first_and_last_episodes_replay_and_verify(whole):
