@@ -18,6 +18,7 @@ from ludus.core.verify import verify
 
 EPISODES = "episodes.jsonl"
 FACTS = "tournament.json"
+NAMED = 8  # places that a message names
 
 
 class Folder:
@@ -31,6 +32,11 @@ class Folder:
         """The file of episodes."""
         return self.path / EPISODES
 
+    @property
+    def kept(self) -> int:
+        """How many games are on disk."""
+        return self.file.read_bytes().count(b"\n") if self.file.exists() else 0
+
     def episodes(self) -> list[Episode]:
         """All episodes, in the order in which they finished.
 
@@ -41,6 +47,7 @@ class Folder:
             what = f"holds no {EPISODES}" if self.path.exists() else "does not exist"
             raise RecordError(
                 f"{self.path} {what}: the folder of a tournament is wanted, which has {EPISODES}"
+                f"{there_are(file.parent for file in self.path.rglob(EPISODES))}"
             )
         return list(read(self.file))
 
@@ -94,6 +101,16 @@ class Folder:
                 file.write(episode.to_json() + "\n")
                 file.flush()
                 yield episode
+
+
+def there_are(places: Iterable[Path]) -> str:
+    """The end of a message: what may have been meant instead, or nothing.
+
+    >>> there_are([Path("runs/b"), Path("runs/a")])
+    '; there are: runs/a, runs/b'
+    """
+    found = sorted(set(places))[:NAMED]
+    return f"; there are: {', '.join(map(str, found))}" if found else ""
 
 
 def identity(match: Match) -> str:

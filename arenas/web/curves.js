@@ -18,8 +18,8 @@ function short(x) {
 }
 
 /* One panel. `state` is {x: key of the abscissa, log: whether ordinates that can be are logarithmic}. */
-function panel(curve, names, state) {
-  const series = curve.series.map((s) => ({ name: s.name, faint: s.faint, hue: colour(names.indexOf(s.name)),
+function panel(curve, state) {
+  const series = curve.series.map((s) => ({ name: s.name, faint: s.faint, hue: colour(s.name),
     points: s.y.map((y, k) => [s.x[state.x] ? s.x[state.x][k] : null, y]).filter(([x, y]) => x !== null && y !== null) }))
     .filter((s) => s.points.length);
   const log = state.log && curve.log && series.every((s) => s.points.every((p) => p[1] > 0));
@@ -99,14 +99,14 @@ function curves(list, number) {
   const redraw = () => {
     const two = holder.clientWidth >= 916;
     BOX.w = Math.round(two ? (holder.clientWidth - 36) / 2 : holder.clientWidth) || 480;
-    holder.replaceChildren(...list.map((c) => panel(c, names, state)).filter(Boolean));
+    holder.replaceChildren(...list.map((c) => panel(c, state)).filter(Boolean));
   };
   const pressed = (group, on) => [...group.children].forEach((b) => b.setAttribute && b.tagName === "BUTTON" && b.setAttribute("aria-pressed", b === on));
   const by = h("div.group", {}, "against ", keys.map((key) => h("button", { type: "button", "aria-pressed": key === state.x,
     onclick: (e) => { state.x = key; pressed(by, e.currentTarget); redraw(); } }, DATA.abscissae[key] || key)));
   const log = h("button", { type: "button", "aria-pressed": false, onclick: (e) => {
     state.log = !state.log; e.currentTarget.setAttribute("aria-pressed", state.log); redraw(); } }, "logarithmic");
-  const legend = h("div.keys", {}, names.map((n, k) => h("span", { style: `color:${colour(k)}` }, h("i"), h("b", { style: "color:var(--ink);font-weight:500" }, n))));
+  const legend = h("div.keys", {}, names.map((n) => h("span", { style: `color:${colour(n)}` }, h("i"), h("b", { style: "color:var(--ink);font-weight:500" }, n))));
   section("curves", "Learning", null, h("div.tools", {}, legend, h("div.group", { style: "margin-left:auto" }, keys.length > 1 ? by : null, list.some((c) => c.log) ? log : null)), holder,
     h("p.caption", {}, h("b", {}, `Figure ${number}. `), DATA.curvesCaption || "What the learners measured while they trained. Thin lines are the values as measured, thick ones running means."));
   let width = 0;

@@ -26,9 +26,8 @@ const minus = (text) => String(text).replace(/^-/, "\u2212");
 const signed = (x, d = 3) => (x === null ? "\u2013" : (x > 0 ? "+" : "") + minus(x.toFixed(d)));
 const plain = (x, d = 0) => (x === null || x === undefined ? "\u2013" : minus(x.toFixed(d)));
 const count = (n) => n.toLocaleString("en").replace(/,/g, "\u2009");
-const colour = (i) => `var(--s${i % 8})`;
+const colour = (name) => `var(${DATA.hues[name]})`;
 const RANGE = "95\u00a0%\u00a0interval";
-const AGENTS = [...new Set(DATA.boards.flatMap((b) => b.rows.map((r) => r.agent)))];
 
 /* About five round numbers from lo to hi. */
 function ticks(lo, hi, n = 5) {
@@ -118,7 +117,7 @@ function standings(board, number) {
     h("th.n", {}, "Games"), seen.map(([, label]) => h("th.n", {}, label, label === "Illegal" ? h("small", {}, "of decisions") : null)));
   const best = Math.min(...board.rows.map((r) => r.exploitability).filter((x) => x !== null));
   const body = board.rows.map((r, k) => {
-    const hue = colour(AGENTS.indexOf(r.agent));
+    const hue = colour(r.agent);
     const row = h("tr", {}, h("td.rank", {}, k + 1), h("td.who", { title: r.on, "data-rank": k + 1 }, h("i", { style: `background:${hue}` }), r.agent),
       estimate(r.rating, ratings, hue, 1000, (x) => plain(x), r.agent, "Rating"),
       estimate(r.payoff, pays, hue, 0, (x) => signed(x), r.agent, "Mean payoff"),

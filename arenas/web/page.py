@@ -19,6 +19,7 @@ from ludus.arenas.report import EXPLOITABILITY, ORDER, markdown
 from ludus.arenas.web.curves import ABSCISSAE, Curve
 from ludus.arenas.web.films import Reel
 
+HUES, LINE_HUES = 8, 4  # --s0 and so on, --c0 and so on in page.css
 SCRIPTS = ("page.js", "curves.js", "replay.js")
 
 
@@ -34,6 +35,7 @@ class Page:
         reel: recorded games.
         notes: paragraphs at the foot.
         command: what makes this page again.
+        learners: agents of the standings by the lines that show how they learned, where these have other names.
     """
 
     title: str
@@ -44,6 +46,7 @@ class Page:
     reel: Reel = field(default_factory=Reel)
     notes: Sequence[str] = ()
     command: str = ""
+    learners: Mapping[str, str] = field(default_factory=dict)
 
     def html(self) -> str:
         """The page as text."""
@@ -51,7 +54,7 @@ class Page:
             "title": self.title, "lead": self.lead, "facts": [[k, str(v)] for k, v in self.facts.items()],
             "boards": [to_data(board) for board in self.boards], "curves": [curve.data() for curve in self.curves],
             "films": self.reel.films, "texts": self.reel.texts, "notes": list(self.notes), "command": self.command,
-            "abscissae": ABSCISSAE, "order": ORDER, "exploitability": EXPLOITABILITY,
+            "abscissae": ABSCISSAE, "hues": self._hues(), "order": ORDER, "exploitability": EXPLOITABILITY,
         }  # fmt: skip
         parts = {
             "title": html.escape(self.title),
@@ -61,6 +64,16 @@ class Page:
             "data": _inert(data),
         }
         return re.sub(r"{{(\w+)}}", lambda marker: parts[marker[1]], _file("page.html"))
+
+    def _hues(self) -> dict[str, str]:
+        """The colour of every name: a line has that of its agent, and where it has none, one that no agent has."""
+        agents = dict.fromkeys(row.agent for board in self.boards for row in board.rows)
+        hues = {agent: f"--s{k % HUES}" for k, agent in enumerate(agents)}
+        lines = dict.fromkeys(line.name for curve in self.curves for line in curve.series)
+        kin = {name: hues[agent] for name in lines if (agent := self.learners.get(name, name)) in hues}
+        free, many = ("--c", LINE_HUES) if agents else ("--s", HUES)
+        others = (name for name in lines if name not in kin)
+        return hues | kin | {name: f"{free}{k % many}" for k, name in enumerate(others)}
 
     def write(self, path: str | Path) -> Path:
         """Write the page; return where it is."""

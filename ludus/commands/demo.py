@@ -222,6 +222,7 @@ def _page(
         facts=facts,
         boards=[board],
         curves=_curves(rules, runs),
+        learners={"network": "network, after", "language model": "language, after"},
         reel=reel,
         notes=[note],
         command="ludus demo",

@@ -5,15 +5,16 @@ from __future__ import annotations
 import secrets
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from ludus.commands.games import Settings
 
 if TYPE_CHECKING:
-    from ludus.core.agent import Agent
+    from ludus.core.agent import Agent, Decision, Request
     from ludus.core.episode import Episode
     from ludus.core.game import Game
 
@@ -47,6 +48,7 @@ def play(
     out: Annotated[Path | None, typer.Option(help="Append the episodes to this file.")] = None,
 ) -> None:
     """Play a game: you, in the first seat that you leave open, against agents that play at random elsewhere."""
+    from ludus.agents.human import Human
     from ludus.commands.seating import game_by, lineup_by
     from ludus.core import play as core
     from ludus.core.agent import Uniform
@@ -57,6 +59,8 @@ def play(
     rules = game_by(game, settings or [])
     lineup: dict[str, Agent | str] = lineup_by(with_human(seat or [], rules), rules, "uniform")
     lineup = {place: Uniform() if who == "uniform" else who for place, who in lineup.items()}
+    if rules.perfect_information and any(isinstance(who, Human) for who in lineup.values()):
+        lineup = {p: who if isinstance(who, Human) else _Aloud(who, rules) for p, who in lineup.items()}
     shown = tuple(show_state or ())
     first = secrets.randbelow(1_000_000) if seed is None else seed
     for number in range(games):
@@ -67,6 +71,41 @@ def play(
         tell(episode, short="human" in episode.lineup.values())
         if out is not None:
             write([episode], out, append=True)
+
+
+class _Aloud:
+    """An agent whose moves are printed as it makes them, so that a person sees what a changed board came of.
+
+    For games in which nothing is hidden; where others move at the same time, nothing is told before they have.
+    """
+
+    def __init__(self, agent: Any, game: Game[Any]) -> None:
+        self._agent, self._game, self.name = agent, game, agent.name
+
+    def __getattr__(self, what: str) -> Any:
+        return getattr(self._agent, what)
+
+    def act(self, requests: Sequence[Request]) -> Sequence[Decision]:
+        decisions: Sequence[Decision] = self._agent.act(requests)
+        for request, decision in zip(
+            requests, decisions or (), strict=False
+        ):  # the loop says if they do not fit
+            self._tell(request, decision)
+        return decisions
+
+    def poll(self) -> Sequence[tuple[Request, Decision]]:
+        ready: Sequence[tuple[Request, Decision]] = self._agent.poll()
+        for request, decision in ready:
+            self._tell(request, decision)
+        return ready
+
+    def _tell(self, request: Request, decision: Decision) -> None:
+        from ludus.core.game import Choice
+
+        options, move = request.options, getattr(decision, "move", None)
+        if move in options and self._game.turn(request.state) == (request.seat,):
+            told = options.names[cast("int", move)] if isinstance(options, Choice) else move
+            typer.echo(f"{request.seat} ({self.name}) plays {told}")
 
 
 def with_human(seats: list[str], rules: Game[Any]) -> list[str]:
@@ -83,15 +122,15 @@ def replay(
     index: Annotated[int | None, typer.Option(min=0, help="Only this episode, counted from zero.")] = None,
 ) -> None:
     """Print recorded games move by move, as the rules replay them."""
+    from ludus.arenas.store import there_are
     from ludus.core.episode import read
     from ludus.core.errors import RecordError, UnknownName
 
     path = file / "episodes.jsonl" if file.is_dir() else file
     if not path.exists():
-        below = sorted({*file.rglob("episodes.jsonl"), *file.rglob("episodes/*.jsonl")})
-        hint = f"; there are: {', '.join(map(str, below[:8]))}" if below else ""
+        below = there_are((*file.rglob("episodes.jsonl"), *file.rglob("episodes/*.jsonl")))
         raise RecordError(
-            f"{path} does not exist: replay takes a file of episodes, or a folder that holds episodes.jsonl{hint}"
+            f"{path} does not exist: replay takes a file of episodes, or a folder that holds episodes.jsonl{below}"
         )
     count = 0
     for number, episode in enumerate(read(path)):
@@ -113,7 +152,7 @@ def tell(episode: Episode, *, short: bool = False) -> None:
     from ludus.core.replay import replay as frames
 
     lineup = ", ".join(f"{seat}: {name}" for seat, name in episode.lineup.items())
-    typer.echo(f"{episode.game}, seed {episode.match.seed} ({lineup})")
+    typer.echo(f"{episode.variant}, seed {episode.match.seed} ({lineup})")
     for frame in frames(episode):
         if frame.seat is None:
             continue

@@ -64,26 +64,56 @@ def tournament(
     remaining = folder.remaining(plan)
     if len(remaining) < len(plan):
         typer.echo(f"{out}: {len(plan) - len(remaining)} of {len(plan)} games are played already")
+    why: dict[str, str] = {}
     try:
         play_on(folder, remaining)
+        exact = exploitabilities(rules, field, why=why)
     except HiddenState as fault:
         shown = " ".join(f"--show-state {shlex.quote(name)}" for name in (*(show_state or ()), fault.agent))
         raise fault.instead(f"{shown}, or {OTHERWISE}") from fault
-    why: dict[str, str] = {}
-    exact = exploitabilities(rules, field, why=why)
-    names = [agent.name for agent in field]
-    folder.state({"game": repr(rules), "agents": names, "exploitability": exact, "no_exploitability": why})
+    except KeyboardInterrupt as stop:
+        typer.echo(
+            f"stopped; games kept in {out}: {folder.kept}, and the same command goes on from there", err=True
+        )
+        raise typer.Exit(130) from stop
+    folder.state({"game": repr(rules), **merged(folder.facts(), exact, why)})
     show(folder, command=f"ludus tournament {game} --agents '{agents}' --seeds {seeds} --out {out}")
 
 
+def merged(
+    before: Mapping[str, Any], exact: Mapping[str, float | None], why: Mapping[str, str]
+) -> dict[str, Any]:
+    """What a folder says of its agents after a field has been measured: of the others, what it said before."""
+    now: dict[str, dict[str, Any]] = {"exploitability": {**exact}, "no_exploitability": {**why}}
+    kept = {key: {n: said for n, said in before.get(key, {}).items() if n not in exact} for key in now}
+    agents = list(dict.fromkeys([*before.get("agents", ()), *exact]))
+    return {"agents": agents, **{key: kept[key] | now[key] for key in now}}
+
+
 def play_on(folder: Any, matches: Sequence[Match], label: str = "games") -> None:
-    """Play matches into a folder, with a bar that says how far it has come."""
-    from rich.progress import track
+    """Play matches into a folder, with a bar that says how far it has come, and how long it has taken.
+
+    The spinner and the clock go on while a slow agent thinks about its first move and no game has ended.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     from ludus.core.play import play
 
-    for _ in track(folder.add(play(matches)), description=label, total=len(matches), disable=not matches):
-        pass
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(),
+        TimeElapsedColumn(), TextColumn("gone,"), TimeRemainingColumn(), TextColumn("to go"),
+    )  # fmt: skip
+    with Progress(*columns, disable=not matches) as bar:
+        for _ in bar.track(folder.add(play(matches)), total=len(matches), description=label):
+            pass
 
 
 def leaderboard(

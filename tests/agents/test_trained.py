@@ -25,7 +25,7 @@ def test_they_lose_as_little_as_is_told(game):
 
 
 def test_they_play():
-    known = "connect_four dark_hex kuhn_poker leduc_poker phantom_tic_tac_toe tic_tac_toe"
+    known = "connect_four dark_hex kuhn_poker leduc_poker liars_dice phantom_tic_tac_toe tic_tac_toe"
     assert set(known.split()) <= set(shipped())
     (episode,) = ludus.play(
         "tic_tac_toe",

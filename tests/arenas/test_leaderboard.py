@@ -150,6 +150,14 @@ def test_a_folder_without_episodes_says_so(tmp_path):
         Folder(tmp_path).episodes()
 
 
+def test_a_folder_above_one_with_episodes_names_it(tmp_path):
+    for name in ("b", "a/tournament"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "episodes.jsonl").write_text("")
+    with pytest.raises(RecordError, match=r"there are: \S+/a/tournament, \S+/b$"):
+        Folder(tmp_path).episodes()
+
+
 def test_facts_are_kept(tmp_path):
     folder = Folder(tmp_path / "new")
     folder.state({"game": "nim", "exploitability": {"a": None}})

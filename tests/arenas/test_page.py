@@ -8,7 +8,7 @@ from ludus.arenas.report import ORDER
 from ludus.arenas.schedules import round_robin
 from ludus.arenas.web.curves import POINTS, Curve, curves, read_metrics, series
 from ludus.arenas.web.films import Reel
-from ludus.arenas.web.page import Page
+from ludus.arenas.web.page import HUES, LINE_HUES, Page, _file
 from ludus.core.agent import Decision, FirstLegal, Uniform
 from ludus.core.match import Illegal
 from ludus.core.play import play
@@ -43,6 +43,31 @@ def test_the_page_needs_nothing_from_outside_and_holds_everything():
     assert data["curves"][0]["series"][0] == {"name": "net", "x": {"step": [1.0]}, "y": [0.5]}
     assert len(data["films"]) == 6
     assert data["order"] == ORDER  # what the order of the rows counts, and what it does not
+
+
+def line(name):
+    return series(name, [{"step": 1, "y": 0.5}], "y")
+
+
+def test_one_colour_is_one_name_or_a_line_and_the_agent_whose_learning_it_shows():
+    board = standings(play(round_robin("kuhn_poker", [Uniform(), FirstLegal()], range(3))))
+    curve = Curve("", "", [line("first_legal"), line("net"), line("other")])
+    hues = data_of(Page("t", boards=[board], curves=[curve], learners={"net": "uniform"}).html())["hues"]
+    assert set(hues) == {"uniform", "first_legal", "net", "other"}
+    assert hues["net"] == hues["uniform"]
+    assert len(set(hues.values())) == 3
+    many = Curve("", "", [line(f"line {k}") for k in range(9)])
+    hues = data_of(Page("t", boards=[board], curves=[many]).html())["hues"]
+    theirs = {hues.pop(agent) for agent in ("uniform", "first_legal")}
+    assert not theirs & set(hues.values())
+    css = _file("page.css")
+    for name in (f"{kind}{k}" for kind, count in (("s", HUES), ("c", LINE_HUES)) for k in range(count)):
+        assert len(re.findall(rf"--{name}: #", css)) == 2  # in the light and in the dark
+
+
+def test_lines_of_a_page_without_standings_have_the_colours_of_agents():
+    hues = data_of(Page("t", curves=[Curve("", "", [line(""), line("b")])]).html())["hues"]
+    assert hues == {"": "--s0", "b": "--s1"}
 
 
 def test_nothing_a_player_writes_becomes_markup():

@@ -5,15 +5,23 @@ import re
 import shlex
 import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from ludus.arenas.exploit import NO_MIXING, NO_VIEW
+from ludus.arenas.schedules import round_robin
+from ludus.arenas.store import Folder
 from ludus.cli import app, main
+from ludus.commands.tournament import merged, missing, play_on
+from ludus.core.agent import FirstLegal, Uniform
 from ludus.core.episode import read
 from ludus.core.errors import ConfigError, LudusError
+from ludus.core.play import _Hall
+from ludus.core.registry import make
 from ludus.core.sources import COMPILED
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
@@ -51,6 +59,37 @@ def test_games_lists_every_game_with_what_it_is():
     shown = run("games").output
     assert re.search(r"kuhn_poker +2 +2 +zero +Kuhn", shown)
     assert re.search(r"simple_negotiation +2 +text", shown)
+
+
+def test_games_tells_all_about_one():
+    shown = run("games", "dark_hex").output
+    for line in (
+        r"^dark_hex\(\)$",
+        r"  seats +player_0, player_1$",
+        r"  moves +9: a1, b1, .*c3$",
+        r"  features +\(109,\) uint8$",
+        r"  zero sum +yes$",
+        r"  perfect information +no$",
+        r"  array game +yes$",
+        r"  parameters +size = 3, abrupt = False$",
+        r"  agent +trained, for size=3, abrupt=True$",
+        r"^In turn|^player_0 plays x and moves first",
+    ):
+        assert re.search(line, shown, re.MULTILINE), line
+    assert shown.count("- size: rows and columns.") == 1
+    shown = run("games", "nim", "--set", "stones=7").output
+    assert shown.startswith("nim(stones=7)\n")
+    assert "agent" not in shown
+    assert re.search(r"moves +text replies", run("games", "simple_negotiation").output)
+    with pytest.raises(LudusError, match="did you mean 'kuhn_poker'"):
+        run("games", "kuhn")
+    assert run("games", "--set", "stones=7").exit_code == 2
+
+
+def test_the_version_is_told():
+    shown = run("--version")
+    assert shown.exit_code == 0
+    assert shown.output == f"ludus {version('ludus')}\n"
 
 
 @pytest.mark.parametrize(
@@ -162,6 +201,46 @@ def test_the_person_keeps_the_seat_that_is_left_open(tmp_path):
     assert "player_1 (always_bet) played bet" in shown.output  # what the other did is told
 
 
+def test_a_person_is_told_what_the_other_did_where_all_of_it_may_be_seen():
+    shown = run(
+        "play", "nim", "--set", "stones=7", "--seat", "player_1=first_legal", stdin="1\nquit\n"
+    ).output
+    before, told, _ = shown.partition("player_1 (first_legal) plays 1\n")
+    assert before.count("player_0> ") == 1
+    assert told  # before the next question
+    shown = run("play", "kuhn_poker", "--seat", "player_1=first_legal", stdin="pass\nquit\n").output
+    assert "first_legal) plays" not in shown
+    shown = run("play", "nim", "--set", "stones=7", "--seat", "player=first_legal").output
+    assert shown.count("plays") == 7  # as the transcript has it, once
+
+
+PATIENT = """
+from ludus import Decision
+
+class Patient:
+    name, held = "patient", []
+    def submit(self, requests): self.held += requests
+    def poll(self):
+        ready, self.held = [(request, Decision(2)) for request in self.held], []
+        return ready
+    def act(self, requests): raise AssertionError("who has submit is not asked like this")
+"""
+
+
+def test_who_answers_at_its_own_pace_is_told_of_too(tmp_path, monkeypatch):
+    (tmp_path / "waiting.py").write_text(PATIENT)
+    monkeypatch.chdir(tmp_path)
+    nim = ["play", "nim", "--set", "stones=7", "--seat", "player_1=waiting:Patient"]
+    assert "player_1 (patient) plays 3\n" in run(*nim, stdin="1\nquit\n").output
+    sys.modules.pop("waiting")
+
+
+def test_what_all_do_at_once_is_not_told_before_all_have_done_it(monkeypatch):
+    monkeypatch.setattr(type(make("matching_pennies")), "perfect_information", True)
+    shown = run("play", "matching_pennies", "--seat", "player_1=first_legal", stdin="heads\n").output
+    assert "first_legal) plays" not in shown
+
+
 def test_a_person_plays_and_the_episode_is_kept(tmp_path):
     path = tmp_path / "e.jsonl"
     shown = run("play", "kuhn_poker", "--seat", "player_0=human", "--seat", "player_1=constant(move=bet)",
@@ -185,8 +264,101 @@ def test_a_tournament_tells_its_own_option_to_who_needs_the_state(tmp_path):
     with pytest.raises(LudusError, match="not shown it: --show-state 'the one', or take an agent"):
         run(*arguments, "uniform, the one=minimax")
     shown = run(*arguments, "uniform, minimax", "--show-state", "minimax").output
-    assert "No exploitability of minimax: it searches from the state" in shown
+    assert "No exploitability of minimax: a search begins at the state" in shown
     assert "privileged" not in shown
+
+
+def test_reasons_read_right_of_one_agent_and_of_several():
+    for reason in (NO_VIEW, NO_MIXING):
+        for names in (["a"], ["a", "b"]):
+            (line,) = missing(
+                {"exploitability": {"c": 1.0}, "no_exploitability": dict.fromkeys(names, reason)}
+            )
+            assert line == f"No exploitability of {', '.join(names)}: {reason}."
+        assert not re.search(r"\b(it|its|they|their)\b", reason.replace("it is", ""))
+
+
+def test_a_smaller_field_in_the_same_folder_leaves_what_is_known_of_the_others(tmp_path):
+    arguments = ["tournament", "tic_tac_toe", "--seeds", 1, "--out", tmp_path, "--agents"]
+    run(*arguments, "uniform, first_legal, minimax")
+    before = Folder(tmp_path).facts()
+    assert set(before["no_exploitability"]) == {"minimax"}
+    shown = run(*arguments, "minimax, mcts(simulations=5)").output
+    facts = Folder(tmp_path).facts()
+    assert facts["agents"] == ["uniform", "first_legal", "minimax", "mcts_5"]
+    for name in ("uniform", "first_legal"):
+        assert facts["exploitability"][name] == before["exploitability"][name] > 0
+    assert "No exploitability of minimax" in shown
+
+
+def test_who_is_measured_again_replaces_what_was_known_of_it():
+    before = {
+        "agents": ["a", "b"],
+        "exploitability": {"a": 0.1, "b": None},
+        "no_exploitability": {"b": "because"},
+    }
+    assert merged(before, {"b": 0.2, "a": None}, {"a": "so"}) == {
+        "agents": ["a", "b"],
+        "exploitability": {"b": 0.2, "a": None},
+        "no_exploitability": {"a": "so"},
+    }
+
+
+SLOW = """
+class Slow:
+    name, left = "slow", 3
+    def act(self, requests):
+        Slow.left -= 1
+        if Slow.left < 0:
+            raise KeyboardInterrupt
+        from ludus import Decision
+        return [Decision(0) for _ in requests]
+"""
+
+
+def test_a_tournament_stopped_by_hand_tells_what_is_kept_and_goes_on(tmp_path, monkeypatch, capsys):
+    (tmp_path / "snail.py").write_text(SLOW)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_Hall, "__init__", lambda self, _, made=_Hall.__init__: made(self, 1))
+    command = [
+        "tournament",
+        "matching_pennies",
+        "--agents",
+        "snail:Slow, uniform",
+        "--seeds",
+        "4",
+        "--out",
+        "cup",
+    ]
+    with pytest.raises(SystemExit) as stopped:
+        main(command)
+    assert stopped.value.code == 130
+    told = capsys.readouterr()
+    assert told.err == "stopped; games kept in cup: 3, and the same command goes on from there\n"
+    assert "3/8" in told.out
+    sys.modules["snail"].Slow.left = 99
+    assert "cup: 3 of 8 games are played already" in run(*command).output
+    sys.modules.pop("snail")
+
+
+def test_the_bar_counts_games_and_time_from_the_beginning(tmp_path, capsys):
+    play_on(Folder(tmp_path), list(round_robin("matching_pennies", [FirstLegal(), Uniform()], range(1))))
+    assert re.search(r"games \S+ +2/2 0:00:0\d gone", capsys.readouterr().out)
+
+
+def test_a_leaderboard_of_a_folder_above_names_those_that_are_meant(tmp_path):
+    run(
+        "tournament",
+        "matching_pennies",
+        "--agents",
+        "uniform, first_legal",
+        "--seeds",
+        1,
+        "--out",
+        tmp_path / "x/y",
+    )
+    with pytest.raises(LudusError, match=r"holds no episodes.jsonl: .*; there are: .*x/y$"):
+        run("leaderboard", tmp_path / "x")
 
 
 @pytest.mark.parametrize("command", ["replay", "verify", "leaderboard"])
@@ -223,7 +395,7 @@ def test_replay_prints_one_game_or_all(tmp_path):
     )
     every, one = run("replay", path).output, run("replay", path, "--index", 2).output
     assert every.count("the game is over") == 3
-    assert one.startswith("# 2\nnim, seed 2")
+    assert one.startswith("# 2\nnim(stones=5), seed 2")
     assert one.strip() in every
     (tmp_path / "e/episodes").mkdir(parents=True)
     (tmp_path / "e/episodes/last.jsonl").write_text("")
@@ -424,7 +596,11 @@ def test_check_tells_of_rules_that_cannot_be_compiled(tmp_path, monkeypatch):
     assert "no field 'stoens'" in shown.output
     with pytest.warns(UserWarning, match=r"faulty\.py, line \d+: .*findall"):
         shown = run("check", "faulty:Wordy", "--episodes", 3)
-    assert re.search(r"batch of 1024, not compiled: .*numba cannot compile", shown.output)
+    assert re.search(r"not compiled: .*numba cannot compile", shown.output)
+    monkeypatch.setenv("COLUMNS", "80")  # a long reason leaves room for everything else
+    shown = run("check", "faulty:Wordy", "--episodes", 3)
+    assert re.search(r"decisions, batch of 1024 +[\d,]+ a", shown.output)
+    assert shown.output.count("holds") > 10
     sys.modules.pop("faulty")
 
 

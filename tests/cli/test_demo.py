@@ -1,6 +1,7 @@
 """A very short demo: everything that the long one writes is there, and true."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -63,6 +64,11 @@ def test_the_page_shows_both_learners_and_their_games(made):
     page = (folder / "index.html").read_text()
     for shown in ("NashConv", "Illegal replies", "random play", "training of the language, last games"):
         assert shown in page
+    (hues,) = map(json.loads, re.findall(r'"hues":(\{.*?\})', page))
+    assert set(hues) == AGENTS | {"network", "language model"}
+    assert hues["network"] == hues["network, after"]
+    assert hues["language model"] == hues["language, after"]
+    assert len(set(hues.values())) == len(AGENTS)
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
