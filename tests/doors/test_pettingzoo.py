@@ -53,18 +53,22 @@ def test_api_and_a_game_without_a_forfeit(name):
     assert env.ends["forfeit"] == 0
 
 
+def named(game: str) -> str:
+    return f"ludus/{game}-v{ludus.make(game).version}"
+
+
 @pytest.mark.parametrize("name", GAMES)
 def test_seeds(name):
-    seed_test(lambda: pettingzoo.make("aec", f"ludus/{name}-v0"), num_cycles=20)
+    seed_test(lambda: pettingzoo.make("aec", named(name)), num_cycles=20)
 
 
 @pytest.mark.parametrize("name", GAMES)
 def test_a_parallel_environment_or_a_reason(name):
     if name not in TOGETHER:
         with pytest.raises(ConfigError, match="take turns"):
-            pettingzoo.make("parallel", f"ludus/{name}-v0")
+            pettingzoo.make("parallel", named(name))
         return
-    parallel_api_test(pettingzoo.make("parallel", f"ludus/{name}-v0"), num_cycles=50)
+    parallel_api_test(pettingzoo.make("parallel", named(name)), num_cycles=50)
     parallel_seed_test(lambda: parallel(name), num_cycles=50)
 
 
