@@ -35,7 +35,10 @@ class Folder:
     @property
     def kept(self) -> int:
         """How many games are on disk."""
-        return self.file.read_bytes().count(b"\n") if self.file.exists() else 0
+        if not self.file.exists():
+            return 0
+        with self.file.open("rb") as lines:
+            return sum(1 for _ in lines)
 
     def episodes(self) -> list[Episode]:
         """All episodes, in the order in which they finished.

@@ -244,7 +244,7 @@ def main() -> None:
         except LudusError as fault:
             raise SystemExit(f"strength: {fault}") from fault
         except KeyboardInterrupt:
-            raise SystemExit("stopped; the same command goes on from the last checkpoint") from None
+            raise SystemExit("stopped; the same command goes on") from None
         keep_row("strength", row, ("game", "seed"))
         print({name: found for name, found in row.items() if name != "curves"})
     draw()

@@ -20,7 +20,7 @@ import numpy as np
 
 from ludus.core.agent import Agent, Uniform, information
 from ludus.core.episode import Episode
-from ludus.core.errors import ContractError
+from ludus.core.errors import ROUNDING, ContractError
 from ludus.core.game import CHANCE, Choice, Forfeit, Form, Game, Move, Seat, Text, View
 from ludus.core.play import play
 from ludus.core.registry import AGENTS, GAMES, make
@@ -122,7 +122,10 @@ def clause_chance(game: Game[Any], walk: Sequence[Moment]) -> None:
         require(all(isinstance(o, (int, np.integer)) for o in outcomes), game, m, f"outcomes {outcomes}")
         require(len(set(outcomes)) == len(outcomes), game, m, f"outcomes {outcomes} repeat")
         require(
-            min(odds) > 0 and abs(sum(odds) - 1) < 1e-9, game, m, f"probabilities {odds} sum to {sum(odds)}"
+            min(odds) > 0 and abs(sum(odds) - 1) < ROUNDING,
+            game,
+            m,
+            f"probabilities {odds} sum to {sum(odds)}",
         )
 
 

@@ -66,14 +66,18 @@ class Page:
         return re.sub(r"{{(\w+)}}", lambda marker: parts[marker[1]], _file("page.html"))
 
     def _hues(self) -> dict[str, str]:
-        """The colour of every name: a line has that of its agent, and where it has none, one that no agent has."""
+        """The colour of every name: a line has that of its agent, and where it has none, one that no agent has.
+
+        There are eight for agents and twelve in all; more begin again.
+        """
         agents = dict.fromkeys(row.agent for board in self.boards for row in board.rows)
         hues = {agent: f"--s{k % HUES}" for k, agent in enumerate(agents)}
         lines = dict.fromkeys(line.name for curve in self.curves for line in curve.series)
         kin = {name: hues[agent] for name in lines if (agent := self.learners.get(name, name)) in hues}
-        free, many = ("--c", LINE_HUES) if agents else ("--s", HUES)
+        every = [*(f"--s{k}" for k in range(HUES)), *(f"--c{k}" for k in range(LINE_HUES))]
+        free = [hue for hue in every if hue not in hues.values()]
         others = (name for name in lines if name not in kin)
-        return hues | kin | {name: f"{free}{k % many}" for k, name in enumerate(others)}
+        return hues | kin | {name: free[k % len(free)] for k, name in enumerate(others)}
 
     def write(self, path: str | Path) -> Path:
         """Write the page; return where it is."""

@@ -76,20 +76,21 @@ def play(
 class _Aloud:
     """An agent whose moves are printed as it makes them, so that a person sees what a changed board came of.
 
-    For games in which nothing is hidden; where others move at the same time, nothing is told before they have.
+    For games in which nothing is hidden. Where all move at the same time nothing is told: the next view tells.
     """
 
     def __init__(self, agent: Any, game: Game[Any]) -> None:
         self._agent, self._game, self.name = agent, game, agent.name
 
     def __getattr__(self, what: str) -> Any:
+        if what.startswith("_"):  # not made yet, or a question of Python's own
+            raise AttributeError(what)
         return getattr(self._agent, what)
 
     def act(self, requests: Sequence[Request]) -> Sequence[Decision]:
         decisions: Sequence[Decision] = self._agent.act(requests)
-        for request, decision in zip(
-            requests, decisions or (), strict=False
-        ):  # the loop says if they do not fit
+        pairs = zip(requests, decisions or (), strict=False)  # the loop says if they do not fit
+        for request, decision in pairs:
             self._tell(request, decision)
         return decisions
 

@@ -84,7 +84,8 @@ def _run(settings: RunConfig, *, resume: bool, quiet: bool) -> Path:
     try:
         return run(settings, resume=resume, quiet=quiet)
     except KeyboardInterrupt as stop:
-        typer.echo(stopped(folder), err=True)
+        if World.here().first:
+            typer.echo(stopped(folder), err=True)
         raise typer.Exit(130) from stop
     except Exception as fault:
         if new and folder.exists() and not any(folder.glob("policies/*@init")):

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.compiled import kernel
-from ludus.core.errors import ROUNDING, ContractError, IllegalMove, no_mover, no_odds
+from ludus.core.errors import ContractError, IllegalMove, no_mover, no_odds, odd
 from ludus.core.game import CHANCE, Choice, Game, Interface, Seat, View, settings
 from ludus.core.position import Desk, Position, Record, Sight
 from ludus.core.sources import COMPILED, PARTS, helpers
@@ -128,7 +128,7 @@ class ArrayGame(Game[Position]):
                 that numpy's records have anyway.
         """
         for name in ("record", "moves", "shape"):
-            if not hasattr(self, name):
+            if inspect.getattr_static(self, name, None) is None:
                 raise ContractError(f"an array game has to say `{name}`, and {type(self).__name__} does not")
         if not isinstance(self.shape, tuple):
             raise ContractError(
@@ -171,11 +171,7 @@ class ArrayGame(Game[Position]):
 
     def turn(self, state: Position) -> tuple[Seat, ...]:
         mover = state.mover if state.game is self else None
-        mover = self._mover(state) if mover is None else mover
-        try:
-            return self._turns[mover]
-        except KeyError:
-            raise no_mover(repr(self), mover, len(self.seats)) from None
+        return self._turns[self._mover(state) if mover is None else mover]
 
     def _own(self, state: Position) -> Position:
         """The position, without what another game has worked out of it."""
@@ -190,14 +186,26 @@ class ArrayGame(Game[Position]):
         if state.game is not self:
             state = self._own(state)
         if state.mover is None:
-            state.mover = int(self._ask("mover", state.record))
+            state.mover = self._somebody(self._ask("mover", state.record))
         return state.mover
+
+    def _somebody(self, mover: Any) -> int:
+        """What `mover` has returned, if it is one that may move."""
+        if mover not in self._turns:
+            raise no_mover(repr(self), mover, len(self.seats))
+        return int(mover)
 
     @functools.cached_property
     def _turns(self) -> dict[int, tuple[Seat, ...]]:
         """The seats that move, by what `mover` returns."""
-        seated = {k: (seat,) for k, seat in enumerate(self.seats)}
-        return {**seated, OVER: (), NATURE: (CHANCE,), TOGETHER: self.seats}
+        kind = type(self)
+        turns: dict[int, tuple[Seat, ...]] = {k: (seat,) for k, seat in enumerate(self.seats)}
+        turns[OVER] = ()
+        if kind.odds is not ArrayGame.odds or kind.toss is not ArrayGame.toss:
+            turns[NATURE] = (CHANCE,)
+        if kind.joint is not ArrayGame.joint:
+            turns[TOGETHER] = self.seats
+        return turns
 
     def _ask(self, rule: str, record: bytes, *given: Any) -> Any:
         """What a rule, compiled or not, says of a position."""
@@ -228,8 +236,8 @@ class ArrayGame(Game[Position]):
             if len(self._chances) * len(odds) >= LEAVES:
                 self._chances.clear()
             shares = np.frombuffer(odds).tolist()
-            if not abs(sum(shares) - 1) < ROUNDING:
-                raise no_odds(repr(self), sum(shares))
+            if odd(shares):
+                raise no_odds(repr(self), shares)
             chance = self._chances[odds] = tuple(
                 (one, share) for one, share in enumerate(shares) if share > 0
             )
@@ -375,7 +383,7 @@ class ArrayGame(Game[Position]):
         """The position that compiled rules have left on the desk."""
         paid, earned = self._unpaid, pay.tobytes()
         after = Position(state.tobytes(), paid[earned] if earned in paid else tuple(pay.tolist()))
-        after.mover, after.game = mover, self
+        after.mover, after.game = self._somebody(mover), self
         if mover >= 0:
             after.options = {self.seats[mover]: self._choice(mask.tobytes())}
         elif mover == NATURE:

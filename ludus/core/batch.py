@@ -76,10 +76,9 @@ class Batch:
         self._illegal = _index("policy for illegal actions", illegal, get_args(Illegal))
         if illegal == "forfeit" and type(game).forfeit is not Game.forfeit:
             raise ContractError(f"{game!r} has a price of its own for forfeits: illegal='raise' or 'random'")
-        self._first = game.first  # which refuses a class that leaves something out
-        a, k = len(game.moves), len(game.seats)
         self.game, self.n = game, n
-        self._states = np.zeros(n, game.record)
+        self._states = np.zeros(n, game.first.dtype)  # or `first` says what the class leaves out
+        a, k = len(game.moves), len(game.seats)
         self._streams = np.random.SeedSequence(seed).generate_state(n, np.uint64)
         self._dice = np.random.SeedSequence([seed, 1]).generate_state(n, np.uint64)
         self.observation = np.zeros((n, *game.shape), game.dtype)
@@ -240,7 +239,7 @@ class Batch:
         self._given = np.zeros(self.n, np.int32)
         self._odds = odds_for(self.game, self.n)
         self._rows, self._loops = rows(), self._kernel()
-        self._opened: Any = opened(self._loops, self._states), opened(self._loops, self._first)
+        self._opened: Any = opened(self._loops, self._states), opened(self._loops, self.game.first)
 
     def _kernel(self) -> ModuleType:
         return kernel(self.game)

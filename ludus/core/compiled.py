@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ludus.core.diagnosis import explained, uses
-from ludus.core.errors import ROUNDING, ContractError, no_mover, no_odds
+from ludus.core.errors import ContractError, no_mover, no_odds, odd
+from ludus.core.kernel import NATURE, OVER, TOGETHER
 from ludus.core.sources import (
     COMPILED,
     HEAD,
@@ -176,19 +177,28 @@ def _uncompiled(rules: Any, traits: tuple[tuple[str, Any], ...]) -> ModuleType:
 
 def _minded(rules: Any, **traits: Any) -> dict[str, Any]:
     """The rules, which as ordinary Python refuse a mover or odds that are none; compiled they would go on."""
+    movers = {OVER, *range(traits["SEATS"]), *[NATURE] * traits["CHANCY"], *[TOGETHER] * traits["JOINT"]}
 
     def mover(s: Any) -> int:
         who: int = rules.mover(s)
-        if not -3 <= who < traits["SEATS"]:
+        if who not in movers:
             raise no_mover(rules.__name__, who, traits["SEATS"])
         return who
 
     def odds(s: Any, out: Any) -> None:
         rules.odds(s, out)
-        if not abs(out.sum() - 1) < ROUNDING:
-            raise no_odds(rules.__name__, out.sum())
+        if odd(shares := out.tolist()):
+            raise no_odds(rules.__name__, shares)
 
-    return {**rule_functions(rules), **traits, "mover": mover, "odds": odds}
+    def toss(s: Any, u: float) -> int:
+        outcome: int = rules.toss(s, u)
+        if outcome not in range(traits["OUTCOMES"]):
+            raise ContractError(
+                f"{rules.__name__}: toss returned {outcome!r}; outcomes are 0 to {traits['OUTCOMES'] - 1}"
+            )
+        return outcome
+
+    return {**rule_functions(rules), **traits, "mover": mover, "odds": odds, "toss": toss}
 
 
 def traits_of(game: Any, block: int = BLOCK) -> tuple[tuple[str, Any], ...]:
@@ -243,7 +253,7 @@ def mind(game: Any, loops: ModuleType) -> None:
     if (mark := game.fingerprint()) in loops.minded:
         return
     file = getattr(loops, "__file__", None)
-    passed = Path(file).with_suffix(f".{mark}.passed") if file else None
+    passed = Path(file).with_suffix(f".{mark}.minded") if file else None
     if not (passed and passed.exists()):
         try:
             one = PlainBatch(game, 1, autoreset="next_step")

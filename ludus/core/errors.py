@@ -20,7 +20,7 @@ Wrong arguments of a function raise `ValueError`, as everywhere in Python.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -130,16 +130,25 @@ class TrainingError(LudusError, FloatingPointError):
     """Training cannot go on."""
 
 
-def no_mover(game: Any, given: int, seats: int) -> ContractError:
+def no_mover(game: Any, given: Any, seats: int) -> ContractError:
     """What to raise where `mover` names nobody."""
     return ContractError(
-        f"{game}: mover returned {given}; it is a seat's index, 0 to {seats - 1}, or NATURE (-1), OVER (-2) or TOGETHER (-3)"
+        f"{game}: mover returned {given!r}; it is a seat's index, 0 to {seats - 1}, OVER (-2), NATURE (-1) in a game with "
+        "`odds`, or TOGETHER (-3) in one with `joint`"
     )
 
 
-def no_odds(game: Any, total: float) -> ContractError:
+def odd(odds: Sequence[float]) -> bool:
+    """Whether odds are none: not from 0 on, or with another sum than 1."""
+    return not (abs(sum(odds) - 1) < ROUNDING and min(odds) >= 0)
+
+
+def no_odds(game: Any, odds: Sequence[float]) -> ContractError:
     """What to raise where nature's odds are none."""
-    return ContractError(f"{game}: the odds of a chance move sum to {total:.6g}, not to 1")
+    some = ", ".join(f"{share:.9g}" for share in odds[:8]) + ", ..." * (len(odds) > 8)
+    return ContractError(
+        f"{game}: the odds of a chance move are {some}: from 0 on they sum to 1, and not to {sum(odds):.9g}"
+    )
 
 
 def nearest(given: str, known: Iterable[str]) -> str | None:

@@ -36,13 +36,12 @@ def ask(agent: Agent, requests: list[Request]) -> Sequence[Decision]:
         decisions = agent.act(requests)
     except MACHINERY as fault:  # nobody knows which request it was: every one of them failed
         return [Decision(broken(fault))] * len(requests)
-    if (count := 0 if decisions is None else len(decisions)) != len(requests):
-        raise ContractError(f"{agent.name} answered {len(requests)} requests with {count} decisions")
-    for decision in decisions:
-        if not isinstance(decision, Decision):
-            raise ContractError(
-                f"{agent.name} answered a request with {decision!r}: `act` gives a Decision for each, Decision(move)"
-            )
+    if not isinstance(decisions, Sequence):
+        raise ContractError(
+            f"{agent.name}.act returned {decisions!r}, and not a list of decisions, one for each request"
+        )
+    if len(decisions) != len(requests):
+        raise ContractError(f"{agent.name} answered {len(requests)} requests with {len(decisions)} decisions")
     return decisions
 
 
@@ -134,6 +133,11 @@ class Live:
     def take(self, request: Request, decision: Decision) -> Request | None:
         """Settle one decision; return a new request if the same turn is asked again."""
         seat = request.seat
+        if not isinstance(decision, Decision):
+            who = self.agents[seat].name
+            raise ContractError(
+                f"{who} answered {seat} of {self.game!r} with {decision!r}, and not with a Decision(move)"
+            )
         move, read = decision.move, decision.read
         if isinstance(move, Failure):
             if seat in self.crew or self.match.failed == "void":

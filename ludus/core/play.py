@@ -49,9 +49,9 @@ def play(
         what: matches, or a game (or its name) with `lineup` and `seeds`.
         lineup: agents, or names of registered ones, by seat or role.
         seeds: one episode is played for each.
-        at_once: how many tables are live at a time. By default 64, with which agents that answer at once play most games
-            a second, and slow ones finish their first soon; or 1024, if somebody answers at a pace of its own, as
-            language models do, who answer many sooner than few.
+        at_once: how many tables are live at a time. By default 1024 once somebody sits down who answers at a pace of its
+            own, as language models do, who answer many sooner than few; else 64, with which agents that answer at once
+            play most games a second, and slow ones finish their first soon. A network on a GPU wants more.
         match: further fields of `Match` for the short form, such as `illegal` or `max_steps`.
 
     Example:

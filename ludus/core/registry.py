@@ -42,7 +42,8 @@ class Registry:
     ) -> None:
         """Make names known whose modules are imported only when they are asked for.
 
-        Unlisted ones can be made, but are not among `names`: they say nothing without parameters.
+        Unlisted ones can be made, but are not among `names`: they say nothing without parameters. `versions` are those
+        that are not 0, for whoever names games without importing them.
         """
         self._modules.update(names)
         self._versions.update(versions or {})
@@ -66,12 +67,12 @@ class Registry:
         return int(getattr(self._makers.get(name), "version", self._versions.get(name, 0)))
 
     def add(self, name: str, maker: Maker) -> Maker:
-        """Register `maker`; the same maker may be registered twice, another may not."""
-        if (module := self._modules.get(name)) and module not in sys.modules:
-            importlib.import_module(module)  # whose maker has the name
-        known = self._makers.get(name)
-        if known is not None and _place(known) != _place(maker):
-            raise ValueError(f"{self.kind} {name!r} is already registered by {_place(known)}: take another")
+        """Register `maker`; the same maker may be registered twice, another may not, nor under a name of ours."""
+        known, module = self._makers.get(name), self._modules.get(name)
+        ours = module is not None and module not in sys.modules and module != _running()
+        if ours or (known is not None and _place(known) != _place(maker)):
+            place = module if known is None else _place(known)
+            raise ValueError(f"{self.kind} {name!r} is already registered by {place}: take another name")
         self._makers[name] = maker
         self._announce([name])
         return maker
@@ -119,6 +120,11 @@ def _plugins(group: str, path: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(plug.name for plug in entry_points(group=group))
 
 
+def _running() -> str:
+    """The module that is run as a script, by its own name; empty where a file is."""
+    return getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", "")
+
+
 def _place(maker: Callable[..., Any]) -> str:
     return f"{maker.__module__}.{maker.__qualname__}"
 
@@ -159,7 +165,11 @@ def make(name: str, **params: Any) -> Game[Any]:
         >>> make("nim", stones=7)
         nim(stones=7)
     """
-    maker = GAMES.maker(_bare(name))
+    bare = _bare(name)
+    maker = GAMES.maker(bare)
+    now = f"{bare}-v{getattr(maker, 'version', 0)}"
+    if name.removeprefix("ludus/") not in (bare, now):
+        raise ConfigError(f"{name}: the rules of {bare} are another version now, ludus/{now}")
     _check_parameters("parameter", name, maker, params)
     game: Game[Any] = maker(**params)
     return game

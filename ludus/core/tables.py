@@ -181,7 +181,7 @@ class _Records(_Growth):
             for low in range(0, len(here), rows):
                 part, parents = here[low : low + rows], numbers[low : low + rows]
                 after, pay, odds, mask, who = expand(game, part)
-                if (strange := (who < TOGETHER) | (who >= len(game.seats))).any():
+                if (strange := (who <= TOGETHER) | (who >= len(game.seats))).any():
                     raise no_mover(repr(game), int(who[strange][0]), len(game.seats))
                 self.mover += who.tolist()
                 self.info += self._look(part, who, mask[:, : len(game.moves)]).tolist()
@@ -362,13 +362,14 @@ def _assemble(grown: _Growth, unfold: bool) -> Tables:
     columns = [np.concatenate(column) for column in zip(*grown.edges, strict=True)]
     parent, child = columns[0].astype(np.int32), columns[1].astype(np.int32)
     info, mover = np.array(grown.info, np.int32), np.array(grown.mover, np.int8)
-    sums = np.bincount(parent, columns[3], len(mover))[mover == NATURE]
-    if (wrong := sums[~(abs(sums - 1) < ROUNDING)]).size:
-        raise no_odds(repr(grown.game), wrong[0])
+    odds = columns[3].astype(np.float64)
+    sums = np.bincount(parent, odds, len(mover))
+    if (wrong := np.flatnonzero((mover == NATURE) & ~(abs(sums - 1) < ROUNDING))).size:
+        raise no_odds(repr(grown.game), odds[parent == wrong[0]].tolist())
     if (level := _levels(parent, child, info, len(grown.known))) is None:
         raise ContractError(
             f"{grown.game!r}: positions lead back to themselves, or a seat forgets what it knew: not a finite game with "
-            "perfect recall. A count of moves in the record ends it; where views leave out what was seen before, "
+            "perfect recall. A count of moves in the state ends it; where views leave out what was seen before, "
             "view_is_complete = False"
         )
     order = np.lexsort((columns[2], parent, level[parent]))
@@ -377,7 +378,7 @@ def _assemble(grown: _Growth, unfold: bool) -> Tables:
     levels = tuple(slice(int(a), int(b)) for a, b in zip(bounds, [*bounds[1:], len(parent)], strict=True))
     return Tables(
         game=grown.game, mover=mover, info=info, parent=parent, child=child,
-        action=columns[2][order].astype(np.int32), odds=columns[3][order].astype(np.float64), pay=columns[4][order],
+        action=columns[2][order].astype(np.int32), odds=odds[order], pay=columns[4][order],
         levels=levels, starts=tuple(np.flatnonzero(np.diff(parent[span], prepend=-1)) for span in levels),
         owner=np.array(grown.owner, np.int8), legal=legal, names=tuple(grown.names), tree=unfold,
         views=tuple(grown.views), pasts=tuple(grown.pasts), options=tuple(grown.options),

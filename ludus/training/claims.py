@@ -69,13 +69,10 @@ def claim(folder: Path, config: RunConfig, *, resume: bool) -> None:
 
 def stopped(folder: Path) -> str:
     """What an interrupted run has kept, in a sentence."""
-    saved = checkpoints(folder)
-    kept = (
-        f"kept up to step {steps_of(saved[-1])}: --resume goes on from there"
-        if saved
-        else "it has no checkpoint yet"
-    )
-    return f"stopped; {folder}: {kept}"
+    if not (saved := checkpoints(folder)):
+        return f"stopped; {folder} has no checkpoint yet: the same command begins the run again"
+    unit = "cycle" if stored(folder).recipe else "step"
+    return f"stopped; {folder} has kept all up to {unit} {steps_of(saved[-1])}: --resume goes on from there"
 
 
 @contextmanager

@@ -201,11 +201,8 @@ class Run:
                 asked = stop is not None and stop.asked
                 if last or asked or (every and step % every == 0):
                     self.checkpoint()
-                if last:
+                if last or asked:
                     break
-                if asked:
-                    metrics.close()
-                    raise KeyboardInterrupt
         metrics.close()
         return self.folder
 

@@ -1,15 +1,16 @@
-"""Ctrl-C while a run goes on: the first lets it finish its step and write a checkpoint, the second interrupts at once."""
+"""Ctrl-C while a run goes on: the first lets it finish its step, the second interrupts at once."""
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import threading
+from contextlib import suppress
 from typing import Any, Self
 
 
 class Stop:
-    """Notes an interrupt while it is entered.
+    """Notes an interrupt while it is entered, and raises it at the end.
 
     Only where Python's own handler would answer: not in other threads, nor under a handler that somebody else has set.
 
@@ -17,21 +18,22 @@ class Stop:
         asked: whether there was one.
     """
 
-    def __init__(self) -> None:
-        self.asked = self._placed = False
+    asked = False
 
     def __enter__(self) -> Self:
         mine = threading.current_thread() is threading.main_thread()
         if mine and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._note)
-            self._placed = True
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._placed:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if signal.getsignal(signal.SIGINT) == self._note:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.asked and kind is None:
+            raise KeyboardInterrupt
 
     def _note(self, *_: Any) -> None:
         self.asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.stderr.write("\nfinishing this step, to write a checkpoint; Ctrl-C again stops at once\n")
+        with suppress(OSError):  # and not by sys.stderr, which may be writing just now
+            os.write(2, b"\nfinishing this step; Ctrl-C again stops at once\n")

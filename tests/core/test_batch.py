@@ -490,41 +490,86 @@ def test_what_a_class_says_wrongly_is_told(wrong, told) -> None:
         Batch(type("Wrong", (Stuck,), wrong)(), 2)
 
 
-class Nobody(Stuck):
-    """A third seat of one is to move."""
-
-    @staticmethod
-    def mover(s) -> int:
-        return 2
-
-
-class Unfair(Stuck):
-    """Nature's outcomes come to more than one."""
+class Countdown(Stuck):
+    """Take a stone of three, until one is left."""
 
     outcomes = 2
 
     @staticmethod
-    def mover(s) -> int:
-        return -1 if s.stones > 2 else -2 if s.stones < 2 else 0
+    def mover(s):
+        return 0 if s.stones > 1 else -2
 
     @staticmethod
     def odds(s, out) -> None:
-        out[:] = 0.6
+        out[:] = 0.5
 
 
+def rules(mover=None, **changes):
+    """The countdown with a rule or two of another kind."""
+    written = {name: staticmethod(rule) for name, rule in changes.items()}
+    return type("Odd", (Countdown,), written | ({} if mover is None else {"mover": staticmethod(mover)}))
+
+
+def early(s):
+    return -1 if s.stones > 2 else 0 if s.stones > 1 else -2
+
+
+def unfair(s, out) -> None:
+    out[:] = 0.6
+
+
+def negative(s, out) -> None:
+    out[0], out[1] = 1.5, -0.5
+
+
+FORMS = {
+    "batch": lambda game: Batch(game, 2).stroll(50),
+    "plain batch": lambda game: PlainBatch(game, 2).stroll(50),
+    "play": lambda game: list(play(game, {"player": "uniform"}, range(2))),
+    "table": tabulate,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    ("rules", "told"), [(Nobody, r"mover returned 2; .*index, 0 to 0, or NATURE"), (Unfair, r"odds .* sum to 1\.2, not to 1")]
+    ("made", "told"),
+    [
+        (rules(lambda s: 1), r"mover returned 1; .*index, 0 to 0, OVER"),
+        (rules(lambda s: 1 if s.stones == 2 else 0), r"mover returned 1; .*index, 0 to 0, OVER"),
+        (rules(lambda s: -3), "mover returned -3; .*TOGETHER .* with `joint`"),
+        (type("Sure", (Stuck,), {"mover": staticmethod(lambda s: -1)}), "mover returned -1; .*NATURE .* with"),
+        (rules(early, odds=unfair), r"odds of a chance move are 0\.6, 0\.6: .* not to 1\.2"),
+        (rules(early, odds=negative), r"odds of a chance move are 1\.5"),
+    ],
 )  # fmt: skip
-def test_a_mover_or_odds_that_are_none_are_refused_by_every_form(rules, told) -> None:
-    forms = (
-        lambda game: Batch(game, 2).stroll(50),
-        lambda game: PlainBatch(game, 2).stroll(50),
-        lambda game: list(play(game, {"player": "uniform"}, range(2))),
-        tabulate,
-    )
-    for form in forms:
-        with pytest.raises(ContractError, match=told):
-            form(rules())
+def test_a_mover_or_odds_that_are_none_are_refused_by_every_form(made, told, form) -> None:
+    with pytest.raises(ContractError, match=told):
+        FORMS[form](made())
+
+
+def test_a_mover_that_says_nothing_is_told() -> None:
+    for form in ("plain batch", "play"):
+        with pytest.raises(ContractError, match="mover returned None"):
+            FORMS[form](rules(lambda s: None)())
+
+
+def test_a_compiled_game_that_goes_astray_late_is_refused_where_it_is_played_alone() -> None:
+    class Late(Stuck):
+        """Takes stones for long, and then nobody knows who is to move."""
+
+        record, dtype = np.dtype([("stones", np.int32)]), "int16"
+        compiled = True
+
+        @staticmethod
+        def mover(s):
+            return 0 if s.stones > -150 else 1
+
+        @staticmethod
+        def legal(s, seat, out) -> None:
+            out[0] = 1
+
+    with pytest.raises(ContractError, match="mover returned 1"):
+        list(play(Late(), {"player": "uniform"}, [0]))
 
 
 def doubled(n):

@@ -170,13 +170,25 @@ def test_broken_wires_fail_the_seat_and_bugs_are_raised() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"), [([1], r"answered a request with 1: .*Decision\(move\)"), (None, "1 requests with 0 decisions")]
+    ("answer", "told"),
+    [([1], r"says answered player_0 of kuhn_poker.* with 1, .*Decision\(move\)"), (None, "act returned None"),
+     ((Decision(0) for _ in range(1)), "act returned <generator"), ([], "1 requests with 0 decisions")],
 )  # fmt: skip
 def test_an_agent_that_gives_no_decisions_is_told(answer, told) -> None:
     wordless = Says(0)
     wordless.act = lambda requests: answer
     with pytest.raises(ContractError, match=told):
         list(play("kuhn_poker", {"player": wordless}, [0]))
+
+
+def test_an_agent_that_hands_over_no_decisions_is_told() -> None:
+    class Bare(Dawdler):
+        @staticmethod
+        def _answer(request):
+            return 0
+
+    with pytest.raises(ContractError, match=r"dawdler answered player_0 .*with 0, .*Decision\(move\)"):
+        list(play("kuhn_poker", {"player": Bare()}, [0]))
 
 
 def test_an_agent_that_answers_twice_is_told() -> None:

@@ -96,6 +96,9 @@ def test_agents_of_one_game_are_told_which() -> None:
 
 def test_the_doors_names_are_understood() -> None:
     assert make("ludus/kuhn_poker-v0").id == "kuhn_poker"
+    assert make("dark_hex-v2").version == 2
+    with pytest.raises(ConfigError, match="another version now, ludus/dark_hex-v2"):
+        make("ludus/dark_hex-v0")
 
 
 @pytest.mark.parametrize("imported", [True, False])

@@ -18,15 +18,10 @@ from ludus.core.tables import tabulate
 GAMES = {name: game for name in ludus.games() if isinstance(game := ludus.make(name), ArrayGame)}
 # All others compile for long: by default the contract compares their rules move by move.
 SOON = (
-    "connect_four",
-    "dark_hex",
-    "goofspiel",
-    "kuhn_poker",
-    "leduc_poker",
-    "othello",
-    "rock_paper_scissors",
-    "tic_tac_toe",
-)
+    "colonel_blotto", "connect_four", "dark_hex", "dots_and_boxes", "goofspiel", "iterated_prisoners_dilemma",
+    "kuhn_poker", "leduc_poker", "liars_dice", "matching_pennies", "nim", "othello", "phantom_tic_tac_toe", "pig",
+    "rock_paper_scissors", "spiral_kuhn_poker", "tic_tac_toe",
+)  # fmt: skip
 FEW, MANY, LEAST, HALF_MINUTE = 200, 10_000, 20, 30.0
 SMALL = ("colonel_blotto", "kuhn_poker", "leduc_poker", "matching_pennies", "rock_paper_scissors")
 

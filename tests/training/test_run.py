@@ -140,32 +140,52 @@ def test_a_run_is_a_folder(whole):
         assert trained.fingerprint() != fresh.fingerprint()
 
 
-@pytest.mark.parametrize("presses", [1, 2])
-def test_ctrl_c_keeps_the_step_and_a_second_one_stops_at_once(whole, tmp_path, monkeypatch, presses):
-    kind, complete = whole
-    config, step = config_of(kind, tmp_path, "checkpoint_every=0"), Run._step
-
-    def pressed(self, number):
-        line = step(self, number)
-        for _ in range(presses if number == 6 else 0):
-            os.kill(os.getpid(), signal.SIGINT)
-        return line
-
+@pytest.fixture
+def pythons_own_handler():
+    """Ctrl-C as a script has it: under xdist nobody answers it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with monkeypatch.context() as patch:
-            patch.setattr(Run, "_step", pressed)
-            with pytest.raises(KeyboardInterrupt):
-                train(config, quiet=True)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
-    folder = tmp_path / "run"
-    assert [path.name for path in Store(folder).checkpoints()] == ["step_00000006"] * (presses == 1)
-    told = stopped(folder)
-    assert ("kept up to step 6: --resume" if presses == 1 else "no checkpoint yet") in told
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def presses(monkeypatch, times, at):
+    """Press Ctrl-C so often in the middle of a step."""
+    collect = Run._collect
+
+    def pressed(self, number, *rest):
+        for _ in range(times if number == at else 0):
+            os.kill(os.getpid(), signal.SIGINT)
+        return collect(self, number, *rest)
+
+    monkeypatch.setattr(Run, "_collect", pressed)
+
+
+@pytest.mark.usefixtures("pythons_own_handler")
+@pytest.mark.parametrize(("times", "at"), [(1, 6), (2, 6), (1, 10)])
+def test_ctrl_c_keeps_the_step_and_a_second_one_stops_at_once(whole, tmp_path, monkeypatch, times, at):
+    kind, complete = whole
+    config, folder = config_of(kind, tmp_path, "checkpoint_every=0"), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        presses(patch, times, at)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, quiet=True)
+    kept = [f"step_{at:08d}"] * (times == 1)
+    assert [path.name for path in Store(folder).checkpoints()] == kept
+    told = f"kept all up to step {at}: --resume" if kept else "no checkpoint yet: the same command"
+    assert told in stopped(folder)
     assert lines(train(config, resume=True, quiet=True)) == lines(complete)
     same_weights(final(folder), final(complete))
+
+
+@pytest.mark.usefixtures("pythons_own_handler")
+def test_a_handler_of_somebody_elses_is_left_alone(tmp_path, monkeypatch):
+    heard = []
+    signal.signal(signal.SIGINT, lambda *_: heard.append(True))
+    presses(monkeypatch, 1, 2)
+    train(config_of("arrays", tmp_path, "phases.0.steps=3"), quiet=True)
+    assert heard == [True]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_the_first_and_last_episodes_replay_and_verify(whole):
