@@ -186,10 +186,10 @@ class ArrayGame(Game[Position]):
         if state.game is not self:
             state = self._own(state)
         if state.mover is None:
-            state.mover = self._somebody(self._ask("mover", state.record))
+            state.mover = self._checked(self._ask("mover", state.record))
         return state.mover
 
-    def _somebody(self, mover: Any) -> int:
+    def _checked(self, mover: Any) -> int:
         """What `mover` has returned, if it is one that may move."""
         if mover not in self._turns:
             raise no_mover(repr(self), mover, len(self.seats))
@@ -383,7 +383,7 @@ class ArrayGame(Game[Position]):
         """The position that compiled rules have left on the desk."""
         paid, earned = self._unpaid, pay.tobytes()
         after = Position(state.tobytes(), paid[earned] if earned in paid else tuple(pay.tolist()))
-        after.mover, after.game = self._somebody(mover), self
+        after.mover, after.game = self._checked(mover), self
         if mover >= 0:
             after.options = {self.seats[mover]: self._choice(mask.tobytes())}
         elif mover == NATURE:

@@ -147,7 +147,7 @@ def no_odds(game: Any, odds: Sequence[float]) -> ContractError:
     """What to raise where nature's odds are none."""
     some = ", ".join(f"{share:.9g}" for share in odds[:8]) + ", ..." * (len(odds) > 8)
     return ContractError(
-        f"{game}: the odds of a chance move are {some}: from 0 on they sum to 1, and not to {sum(odds):.9g}"
+        f"{game}: the odds of a chance move are {some}, and their sum {sum(odds):.9g}: they are numbers from 0 on that sum to 1"
     )
 
 

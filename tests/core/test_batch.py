@@ -538,7 +538,7 @@ FORMS = {
         (rules(lambda s: 1 if s.stones == 2 else 0), r"mover returned 1; .*index, 0 to 0, OVER"),
         (rules(lambda s: -3), "mover returned -3; .*TOGETHER .* with `joint`"),
         (type("Sure", (Stuck,), {"mover": staticmethod(lambda s: -1)}), "mover returned -1; .*NATURE .* with"),
-        (rules(early, odds=unfair), r"odds of a chance move are 0\.6, 0\.6: .* not to 1\.2"),
+        (rules(early, odds=unfair), r"odds of a chance move are 0\.6, 0\.6, .* sum 1\.2:"),
         (rules(early, odds=negative), r"odds of a chance move are 1\.5"),
     ],
 )  # fmt: skip
