@@ -174,13 +174,11 @@ class Run:
         Raises:
             KeyboardInterrupt: Ctrl-C; a run of one process has finished its step and written a checkpoint.
         """
-        with (
-            noted(self.folder, writes=self.world.first),
-            Stop() if self.world.size == 1 else nullcontext() as stop,
-        ):
+        alone = self.world.size == 1
+        with noted(self.folder, writes=self.world.first), Stop(listens=alone) as stop:
             return self._steps(stop, quiet=quiet)
 
-    def _steps(self, stop: Stop | None, *, quiet: bool) -> Path:
+    def _steps(self, stop: Stop, *, quiet: bool) -> Path:
         began = time.monotonic() - self.seconds
         metrics = Metrics(self.config, self.store, self.done)
         if not self.done:
@@ -198,10 +196,10 @@ class Run:
                 every = self.config.checkpoint_every
                 if last:
                     self._finish()
-                asked = stop is not None and stop.asked
-                if last or asked or (every and step % every == 0):
+                over = last or stop.asked
+                if over or (every and step % every == 0):
                     self.checkpoint()
-                if last or asked:
+                if over:
                     break
         metrics.close()
         return self.folder

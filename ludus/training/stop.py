@@ -14,14 +14,18 @@ class Stop:
 
     Only where Python's own handler would answer: not in other threads, nor under a handler that somebody else has set.
 
+    Args:
+        listens: False where an interrupt is to act at once, as of one of several processes.
+
     Attributes:
         asked: whether there was one.
     """
 
-    asked = False
+    def __init__(self, *, listens: bool = True) -> None:
+        self.listens, self.asked = listens, False
 
     def __enter__(self) -> Self:
-        mine = threading.current_thread() is threading.main_thread()
+        mine = self.listens and threading.current_thread() is threading.main_thread()
         if mine and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._note)
         return self
